@@ -1,0 +1,1 @@
+"""Turns checkpoints into self-describing ONNX files and proves that they agree."""

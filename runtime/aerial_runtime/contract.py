@@ -1,0 +1,123 @@
+"""The types that stages hand on, and the wire format `aerial.detections/1`.
+
+Boxes are in pixels of the full frame, half-open (x <= column < x + width), top-left origin.
+Intervals come from `time.monotonic_ns()`; UTC is a label only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+
+DETECTIONS_SCHEMA: Final = "aerial.detections/1"
+MAX_FRAME_MEGAPIXELS = 100  # of 1e6 pixels; a larger image is a mistake or an attack, not a camera frame
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture as the camera gave it.
+
+    image_bgr: uint8 [H, W, 3], C-contiguous, sensor pixels (EXIF rotation ignored).
+    name: file name, or `source:index`. index: counts every frame of the source from 0, lost ones too.
+    """
+
+    image_bgr: U8
+    name: str
+    index: int
+    captured_utc_ns: int
+    captured_mono_ns: int
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where the picture is not what every stage relies on."""
+        image = self.image_bgr
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ValueError(f"a frame must be uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
+        if not image.flags.c_contiguous:
+            raise ValueError("a frame must be C-contiguous: call numpy.ascontiguousarray first")
+
+
+class Box(msgspec.Struct, frozen=True):
+    """A rectangle in pixels of the full frame, half-open, top-left origin."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def area_px(self) -> int:
+        """Area in square pixels."""
+        return self.width * self.height
+
+
+class Attribute(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one head says of a target. `label` is null where the model abstains.
+
+    degrees: only for the orientation: direction of letter-up, clockwise from image-up, 0 <= degrees < 360.
+    """
+
+    label: str | None
+    confidence: float
+    degrees: float | msgspec.UnsetType = msgspec.UNSET
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One thing seen in one frame.
+
+    area_px: mask cells times stride squared. confidence: of the classifier's `target` head, 0..1.
+    attributes: head name -> attribute; which heads exist is the model card's business.
+    """
+
+    box: Box
+    area_px: int
+    confidence: float
+    attributes: dict[str, Attribute]
+
+
+class FrameInfo(msgspec.Struct, frozen=True):
+    """What a message says of its frame."""
+
+    name: str
+    index: int
+    width: int
+    height: int
+    captured_utc_ns: int
+    captured_mono_ns: int
+
+
+class TimingMs(msgspec.Struct, frozen=True):
+    """Milliseconds: age = capture to send; segment, classify = the stages; total = segment to last attribute."""
+
+    age: float
+    segment: float
+    classify: float
+    total: float
+
+
+class Detections(msgspec.Struct, frozen=True, rename={"schema_": "schema"}):
+    """The message of one frame, sent even when nothing was seen.
+
+    dropped: frames lost since the previous message. models: role -> "sha256:..." of the file loaded.
+    """
+
+    source: str
+    sequence: int
+    sent_utc_ns: int
+    frame: FrameInfo
+    timing_ms: TimingMs
+    dropped: int
+    models: dict[str, str]
+    targets: list[Target]
+    schema_: Literal["aerial.detections/1"] = DETECTIONS_SCHEMA
+
+
+def detections_json_schema() -> dict[str, Any]:
+    """JSON Schema of `aerial.detections/1`, generated from the types above; the committed copy is tested against it."""
+    return msgspec.json.schema(Detections)

@@ -1,0 +1,76 @@
+"""Every error a user can meet, with the exit code it ends a command with.
+
+AerialError                1  internal error
+├── UsageError             2  the command line or the config file asks for something that cannot be
+├── InputError             3  a file the user named is missing, damaged or of the wrong kind
+│   └── ModelError         3  a model, its card, or what it computes
+├── CameraError            4  no frames to be had from a camera
+├── ResourceError          5  device, backend, socket or disk
+└── CheckError             6  a check that was asked for failed (parity, score limits)
+
+A message is one sentence that names the thing and says what to do.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class AerialError(Exception):
+    """Base of all errors that end a command with a sentence instead of a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(AerialError):
+    """The command line or the config file asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class InputError(AerialError):
+    """A file the user named is missing, damaged or of the wrong kind."""
+
+    exit_code = 3
+
+
+class ModelError(InputError):
+    """A model file, its card, or what the model computes is not usable."""
+
+
+class CameraError(AerialError):
+    """A camera gives no frames."""
+
+    exit_code = 4
+
+
+class ResourceError(AerialError):
+    """Device, backend, socket or disk is not available."""
+
+    exit_code = 5
+
+
+class CheckError(AerialError):
+    """A check that was asked for has failed."""
+
+    exit_code = 6
+
+
+def run_command(name: str, command: Callable[[], int]) -> int:
+    """Run a command's body; turn an `AerialError` into its sentence on stderr and its exit code.
+
+    Ctrl-C outside a command's own handling exits with 130, as shells do. Anything else is a bug
+    and keeps its traceback.
+    """
+    try:
+        return command()
+    except AerialError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone (aerial-listen | head): not an error
+        sys.stderr.close()
+        return 0

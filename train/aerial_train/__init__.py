@@ -1,0 +1,1 @@
+"""Makes the models: synthetic scenes, networks, training, scoring."""
