@@ -1,0 +1,155 @@
+"""ONNX Runtime, on the CPU or on a CUDA device."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+from aerial_runtime.backends.base import Array, Backend
+from aerial_runtime.card import CARD_METADATA_KEY, ModelCard, TensorSpec, card_from_json
+from aerial_runtime.contract import U8
+from aerial_runtime.errors import ModelError, ResourceError
+
+DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}  # of the graph contract; others show as they are
+LOG_ERRORS_ONLY = 3
+
+
+class OrtBackend(Backend):
+    """A model in an ONNX file, run by ONNX Runtime."""
+
+    def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
+        """Load `path`.
+
+        device: "auto" (CUDA where there is one, else CPU), "cpu" or "cuda:N"; a named device never falls back.
+        threads: at most so many; None: one for each core this process may use.
+        Raises ModelError for the file or its card, ResourceError for the engine or the device.
+        """
+        ort = _import_engine()
+        try:
+            # Read once: the bytes that are hashed are the bytes that fly, even if the file is replaced meanwhile.
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelError(
+                f"cannot read the model {path} ({error.strerror}); check --segmenter, --classifier and --models"
+            ) from error
+        self._errors = _engine_errors()
+        try:
+            self._session = ort.InferenceSession(data, _session_options(ort, threads), _providers(ort, device))
+        except self._errors as error:
+            raise ModelError(f"{path} is not a usable ONNX model ({_first_line(error)}); export it again") from error
+        provider = self._session.get_providers()[0]
+        if device.startswith("cuda") and provider != "CUDAExecutionProvider":
+            raise ResourceError(f"the device {device} could not be opened; check the driver, or give --device cpu")
+        self._session.disable_fallback()
+        card = self._read_card(path)
+        super().__init__(path.name, card, "sha256:" + hashlib.sha256(data).hexdigest(), provider)
+
+    def _read_card(self, path: Path) -> ModelCard:
+        """Return the card inside the file, after comparing it with the graph."""
+        text = self._session.get_modelmeta().custom_metadata_map.get(CARD_METADATA_KEY)
+        if text is None:
+            raise ModelError(f"{path} holds no model card; make it with aerial-export, which puts the card inside")
+        card = card_from_json(text, str(path))
+        _compare(path, card.inputs, self._session.get_inputs())
+        _compare(path, card.outputs, self._session.get_outputs())
+        return card
+
+    def _run(self, inputs: U8) -> Mapping[str, Array]:
+        names = [spec.name for spec in self.card.outputs]
+        try:
+            return dict(zip(names, self._session.run(names, {self.card.inputs[0].name: inputs}), strict=True))
+        except self._errors as error:
+            shape = list(inputs.shape)
+            raise ModelError(f"{self.name} failed on an input of {shape} ({_first_line(error)})") from error
+
+    def close(self) -> None:
+        """Free the session and its memory arena."""
+        self._session = None
+
+
+def _import_engine() -> Any:
+    """Return the onnxruntime module. Raises ResourceError where there is none, or two that overwrite each other."""
+    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
+    if len(installed) > 1:
+        raise ResourceError(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; "
+            "uninstall both, then install one of 'aerial[cpu]' and 'aerial[gpu]'"
+        )
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ResourceError(f"no inference engine ({error}); pip install 'aerial[cpu]'") from error
+    onnxruntime.set_default_logger_severity(LOG_ERRORS_ONLY)
+    return onnxruntime
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _engine_errors() -> tuple[type[Exception], ...]:
+    """Return the engine's exception classes: they share no base but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    errors = [value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)]
+    return (*errors, RuntimeError, ValueError)
+
+
+def _session_options(ort: Any, threads: int | None) -> Any:
+    """Return the settings that were fastest at 1080p (docs/decisions.md); the defaults not named here stay."""
+    options = ort.SessionOptions()
+    options.log_severity_level = LOG_ERRORS_ONLY
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL  # the only one with the NCHWc layout
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    cores = len(os.sched_getaffinity(0))  # of this process: a container or taskset may hold fewer than the machine
+    options.intra_op_num_threads = min(threads or cores, cores)
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning robs camera and socket
+    options.enable_cpu_mem_arena = True
+    return options
+
+
+def _providers(ort: Any, device: str) -> list[Any]:
+    """Return ONNX Runtime's provider list for a device. Raises ResourceError where a named device cannot be."""
+    cpu = "CPUExecutionProvider"
+    has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
+    if device == "cpu" or (device == "auto" and not has_cuda):
+        return [cpu]
+    if not has_cuda:
+        raise ResourceError(
+            f"the device {device} is not available, the installed engine has no CUDA; "
+            "install 'aerial[gpu]' instead of 'aerial[cpu]', or give --device cpu"
+        )
+    number = 0 if device == "auto" else int(device.removeprefix("cuda:"))
+    return [("CUDAExecutionProvider", {"device_id": number}), cpu]
+
+
+def _compare(path: Path, specs: tuple[TensorSpec, ...], tensors: list[Any]) -> None:
+    """Raise ModelError where the card and the graph disagree about inputs or outputs."""
+    graph = {tensor.name: tensor for tensor in tensors}
+    if set(graph) != {spec.name for spec in specs}:
+        names = sorted(spec.name for spec in specs)
+        raise ModelError(f"the card of {path} names {names}, its graph {sorted(graph)}; export it again")
+    for spec in specs:
+        tensor = graph[spec.name]
+        dtype = DTYPES.get(tensor.type, tensor.type)
+        fits = dtype == spec.dtype and len(tensor.shape) == len(spec.shape)
+        if not fits or any(_differs(*axes) for axes in zip(spec.shape, tensor.shape, strict=True)):
+            card_says = f"the card of {path} says that {spec.name!r} is {spec.dtype} {list(spec.shape)}"
+            raise ModelError(f"{card_says}, its graph that it is {dtype} {tensor.shape}; export it again")
+
+
+def _differs(of_card: int | str, of_graph: int | str | None) -> bool:
+    """Tell whether one axis differs; where the graph leaves it open, the check of each result decides."""
+    return isinstance(of_graph, int) and of_card != of_graph
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,115 @@
+"""Decode one image file, refusing what is damaged or absurdly large before it costs memory."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from aerial_runtime.contract import MAX_FRAME_MEGAPIXELS, U8
+from aerial_runtime.errors import InputError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+JPEG_END = b"\xff\xd9"
+JPEG_START_OF_SCAN = 0xDA
+JPEG_SIZE_MARKERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, without tables and extensions
+
+
+def read_image(path: Path) -> U8:
+    """Return the picture in a file as uint8 [H, W, 3] BGR, sensor pixels: an EXIF rotation is ignored.
+
+    Grey becomes three equal channels, alpha is dropped, 16 bits are scaled to 8.
+    Raises InputError where there is no whole picture in it, or one of more than MAX_FRAME_MEGAPIXELS.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror})") from error
+    if not data:
+        raise InputError(f"{path} is empty")
+    try:
+        width, height = image_size(data)
+    except (struct.error, ValueError) as error:
+        raise InputError(f"{path} is not a JPEG, PNG, TIFF or BMP image, or its header is damaged") from error
+    if width * height > MAX_FRAME_MEGAPIXELS * 1_000_000:
+        raise InputError(f"{path} has {width}x{height} pixels, more than {MAX_FRAME_MEGAPIXELS} megapixels")
+    if not _is_whole(data):
+        raise InputError(f"{path} is cut short: the end of the image is missing")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise InputError(f"{path} cannot be decoded ({error.err})") from error
+    if image is None:
+        raise InputError(f"{path} cannot be decoded: its image data are damaged or of an unusual kind")
+    return np.ascontiguousarray(image, dtype=np.uint8)
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """Return (width, height) in pixels from the header of a JPEG, PNG, TIFF or BMP file, without decoding.
+
+    OpenCV has a limit of its own, but only as an environment variable read when it is first imported.
+    Raises ValueError or struct.error where there is no such header.
+    """
+    if data.startswith(b"\xff\xd8"):
+        return _jpeg_size(data)
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        width, height = struct.unpack_from(">II", data, 16)
+    elif data.startswith((b"II*\0", b"MM\0*")):
+        return _tiff_size(data)
+    elif data.startswith(b"BM"):
+        (header_bytes,) = struct.unpack_from("<I", data, 14)
+        width, height = struct.unpack_from("<HH" if header_bytes == 12 else "<ii", data, 18)
+    else:
+        raise ValueError("unknown header")
+    return width, abs(height)  # a BMP stored from the top down has a negative height
+
+
+def _jpeg_segments(data: bytes) -> dict[int, int]:
+    """Return marker -> offset of its last segment's length field, up to and with the first start of scan."""
+    segments: dict[int, int] = {}
+    offset = 2
+    while JPEG_START_OF_SCAN not in segments:
+        fill, marker = struct.unpack_from("BB", data, offset)
+        if fill != 0xFF:
+            raise ValueError("no marker where one must be")
+        if marker == 0xFF:  # padding before a marker
+            offset += 1
+            continue
+        segments[marker] = offset + 2
+        (length,) = struct.unpack_from(">H", data, offset + 2)
+        offset += 2 + length
+    return segments
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    segments = _jpeg_segments(data)
+    marker = min(JPEG_SIZE_MARKERS & segments.keys())  # ValueError if there is none
+    height, width = struct.unpack_from(">HH", data, segments[marker] + 3)
+    return width, height
+
+
+def _tiff_size(data: bytes) -> tuple[int, int]:
+    """Return the size of the first page (TIFF 6.0: tags 256 width and 257 height, as SHORT 3 or LONG 4)."""
+    order = "<" if data.startswith(b"II") else ">"
+    (directory,) = struct.unpack_from(order + "I", data, 4)
+    (entries,) = struct.unpack_from(order + "H", data, directory)
+    sizes: dict[int, int] = {}
+    for offset in range(directory + 2, directory + 2 + 12 * entries, 12):
+        tag, kind = struct.unpack_from(order + "HH", data, offset)
+        if tag in (256, 257):
+            (sizes[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, offset + 8)
+    if len(sizes) != 2:
+        raise ValueError("no size in the first page")
+    return sizes[256], sizes[257]
+
+
+def _is_whole(data: bytes) -> bool:
+    """Tell whether a JPEG has its end mark (true for the other formats: their decoders refuse a part).
+
+    Half a JPEG decodes without an error where the missing bytes are zeros, as after a power cut on a memory
+    card, and in some OpenCV versions always; the rest of the picture is then grey. The end mark is looked for
+    after the start of scan, since a thumbnail before it has one too, and anywhere, since cameras append data.
+    """
+    return not data.startswith(b"\xff\xd8") or data.find(JPEG_END, _jpeg_segments(data)[JPEG_START_OF_SCAN]) >= 0

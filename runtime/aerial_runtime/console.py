@@ -1,0 +1,90 @@
+"""What a person reads: a line per frame, a line per target, the summary of a flight."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+
+import msgspec
+import numpy as np
+
+from aerial_runtime.contract import Attribute, Detections, Target
+from aerial_runtime.pipeline import PipelineResult
+
+STAGES = ("segment", "classify", "total", "age")
+LAST_FRAMES = 10_000  # for the percentiles: bounds the memory of a flight of hours
+
+
+def say(line: str) -> bool:
+    """Print a line at once; return False when nobody reads any more, which must not end a flight."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's exit would fail too
+        return False
+    return True
+
+
+def frame_line(message: Detections) -> str:
+    """Return one line for one frame."""
+    frame, count = message.frame, len(message.targets)
+    found = f"{count} target{'' if count == 1 else 's'}"
+    labels = "  ".join(labels_of(target) for target in message.targets)
+    size = f"{frame.width}x{frame.height}"
+    return f"{frame.name:<28} {size:>9} {message.timing_ms.total:7.1f} ms  {found:<11} {labels}".rstrip()
+
+
+def target_line(message: Detections, target: Target) -> str:
+    """Return one line for one target of a message."""
+    box = target.box
+    place = f"{box.width}x{box.height} px at {box.x},{box.y}"
+    return f"#{message.sequence} {message.frame.name}  {place}  {target.confidence:.2f}  {labels_of(target)}"
+
+
+def labels_of(target: Target) -> str:
+    """Return the attributes as "star/A/red/white/NE 42°"; a question mark stands where the model abstains."""
+    return "/".join(_label(attribute) for attribute in target.attributes.values())
+
+
+def _label(attribute: Attribute) -> str:
+    label = attribute.label or "?"
+    return label if attribute.degrees is msgspec.UNSET else f"{label} {attribute.degrees:.0f}°"
+
+
+class Summary:
+    """The sums of a flight. Percentiles are over the last LAST_FRAMES frames."""
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        self.frames = 0
+        self._targets = 0
+        self._candidates = 0
+        self._cut = 0
+        self._start_ns = time.monotonic_ns()
+        self._times_ms = {stage: deque[float](maxlen=LAST_FRAMES) for stage in STAGES}
+
+    def add(self, message: Detections, result: PipelineResult) -> None:
+        """Count one frame."""
+        self.frames += 1
+        self._targets += len(result.targets)
+        self._candidates += result.candidates
+        self._cut += result.cut
+        for stage, times_ms in self._times_ms.items():
+            times_ms.append(getattr(message.timing_ms, stage))
+
+    def text(self, unreadable: int, dropped: int, provider: str) -> str:
+        """Return the summary, several lines. unreadable, dropped: frames of the source. provider: engine used."""
+        seconds = (time.monotonic_ns() - self._start_ns) / 1e9
+        lines = [
+            f"frames    {self.frames} in {seconds:.1f} s, {self.frames / seconds:.1f} frames/s; "
+            f"{unreadable} unreadable, {dropped} dropped",
+            f"targets   {self._targets} of {self._candidates} candidates; {self._cut} cut by --max-candidates",
+            f"engine    {provider}",
+        ]
+        for stage, times_ms in self._times_ms.items():
+            if times_ms:
+                median, p95 = np.percentile(times_ms, (50, 95))
+                lines.append(f"{stage:<9} median {median:.1f} ms, p95 {p95:.1f} ms")
+        return "\n".join(lines)

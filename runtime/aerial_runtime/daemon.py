@@ -1,0 +1,94 @@
+"""`aerial-runtime`: frames in, detections out, until the frames end or someone says stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import cv2
+
+from aerial_runtime.backends import open_backend
+from aerial_runtime.camera import Source, open_source
+from aerial_runtime.config import NO_SOCKET, Config, parse_config
+from aerial_runtime.console import Summary, frame_line, say
+from aerial_runtime.contract import Detections
+from aerial_runtime.errors import InputError, run_command
+from aerial_runtime.pipeline import Pipeline
+from aerial_runtime.publish import JsonlWriter, Outlet, Publisher
+from aerial_runtime.score import format_score, read_labels, score_flight
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    return run_command("aerial-runtime", lambda: run(parse_config(argv)))
+
+
+def run(config: Config) -> int:
+    """Open everything, fly, close everything; return 0. Raises AerialError."""
+    # The libraries' own lines about a bad image or video would stand beside our sentence.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet; read by OpenCV at the first video
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        # The socket first: listeners find it while the models load, so they miss no frame.
+        publisher = None if config.bind == NO_SOCKET else stack.enter_context(Publisher(config.bind))
+        pipeline = open_pipeline(config, stack)
+        source = stack.enter_context(open_source(config.camera))
+        # The file last: --overwrite must not cost an old file when something else is wrong.
+        writer = stack.enter_context(JsonlWriter(config.output, config.overwrite)) if config.output else None
+        outlet = Outlet(config.source or source.name, pipeline.models, publisher, writer)
+        pipeline.warm_up()
+        fly(source, pipeline, outlet, stop, config.quiet)
+    return 0
+
+
+def fly(source: Source, pipeline: Pipeline, outlet: Outlet, stop: threading.Event, quiet: bool) -> None:
+    """Take every frame through the pipeline and publish what it held; end with the summary.
+
+    Where the source comes with its truth, as the demo flight does, the score follows. Raises AerialError.
+    """
+    summary = Summary()
+    flown: list[Detections] = []  # only of a flight with truth: a real one has no end to its messages
+    try:
+        for frame in source:
+            if stop.is_set():
+                break
+            result = pipeline(frame)
+            message = outlet.publish(frame, result, source.dropped)
+            summary.add(message, result)
+            quiet = quiet or not say(frame_line(message))
+            if source.truth_path is not None:
+                flown.append(message)
+    finally:
+        if summary.frames:
+            say(summary.text(source.unreadable, source.dropped, pipeline.provider))
+    if stop.is_set():
+        return
+    if not summary.frames:
+        raise InputError(f"no frame of {source.name} could be read, {source.unreadable} were tried; check the files")
+    if source.truth_path is not None:
+        say(format_score(score_flight(read_labels(source.truth_path), flown, pipeline.label_space)))
+
+
+def open_pipeline(config: Config, stack: ExitStack) -> Pipeline:
+    """Load both models, to be closed by `stack`, and join them. Raises ModelError or ResourceError."""
+    segmenter, classifier = (
+        stack.enter_context(open_backend(path, config.device, config.threads))
+        for path in (config.segmenter_path, config.classifier_path)
+    )
+    return Pipeline(segmenter, classifier, conf=config.conf, max_candidates=config.max_candidates)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Give an event that SIGTERM and SIGINT set, so that a flight ends after the frame it is at."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,91 @@
+"""`aerial-listen`: print what a daemon publishes."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+import msgspec
+import zmq
+
+from aerial_runtime import __version__
+from aerial_runtime.config import DEFAULT_ENDPOINT, Parser
+from aerial_runtime.console import say, target_line
+from aerial_runtime.contract import DETECTIONS_SCHEMA, Detections
+from aerial_runtime.errors import ResourceError, UsageError, run_command
+from aerial_runtime.publish import TOPIC
+
+RECONNECT_MS = 20  # ZeroMQ's 100 would miss the first frames of a daemon that starts after us
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    return run_command("aerial-listen", lambda: listen(_parser().parse_args(argv)))
+
+
+def listen(options: argparse.Namespace) -> int:
+    """Print messages until --count, --timeout, Ctrl-C or SIGTERM; return 0. Raises UsageError or ResourceError."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+            socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+            socket.set(zmq.SUBSCRIBE, TOPIC)
+            try:
+                socket.connect(options.connect)
+            except zmq.ZMQError as error:
+                bad = f"--connect {options.connect!r} is not an endpoint"
+                raise UsageError(f"{bad}; write it like {DEFAULT_ENDPOINT}") from error
+            _print_messages(socket, options)
+    except KeyboardInterrupt:  # the usual end
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def _print_messages(socket: zmq.Socket[bytes], options: argparse.Namespace) -> None:
+    decoder = msgspec.json.Decoder(Detections)
+    expected: dict[str, int] = {}  # source -> next sequence number
+    heard = 0
+    while options.count is None or heard < options.count:
+        if not socket.poll(None if options.timeout is None else round(options.timeout * 1000)):
+            if heard and options.count is None:
+                return
+            raise ResourceError(
+                f"heard {heard} messages on {options.connect}, then none for {options.timeout:g} s; "
+                "check that aerial-runtime runs and binds there"
+            )
+        payload = socket.recv_multipart()[1]
+        try:
+            message = decoder.decode(payload)
+        except msgspec.DecodeError as error:
+            print(f"aerial-listen: a message that is not {DETECTIONS_SCHEMA}: {error}", file=sys.stderr, flush=True)
+            continue
+        heard += 1
+        _note_gap(message, expected)
+        lines = [payload.decode()] if options.json else [target_line(message, target) for target in message.targets]
+        if not all(say(line) for line in lines):
+            return
+
+
+def _note_gap(message: Detections, expected: dict[str, int]) -> None:
+    """Say on stderr when messages are missing before this one, or the daemon has started again."""
+    lost = message.sequence - expected.get(message.source, message.sequence)
+    if lost > 0:
+        print(f"aerial-listen: {lost} messages of {message.source} lost", file=sys.stderr, flush=True)
+    elif lost < 0:
+        print(f"aerial-listen: {message.source} has started again", file=sys.stderr, flush=True)
+    expected[message.source] = message.sequence + 1
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="aerial-listen", description="Print what aerial-runtime publishes: one line per target.")
+    add = parser.add_argument
+    add("--connect", default=DEFAULT_ENDPOINT, metavar="ENDPOINT", help="ZeroMQ endpoint (default: %(default)s)")
+    add("--json", action="store_true", help="print each message as it came, one JSON object a line")
+    add("--count", type=int, metavar="N", help="end after so many messages (default: never)")
+    add("--timeout", type=float, metavar="S", help="end after so many seconds without a message (default: never)")
+    add("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser

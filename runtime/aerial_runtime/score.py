@@ -1,0 +1,295 @@
+"""Score detections against labelled frames: found, missed, extra, and how many attributes are right.
+
+The rules, the same for demo flights and real photographs:
+- one detection a label, greedy by confidence; a match is IoU >= 0.25, or the detection's centre in the label's box
+  with areas within a factor of 4;
+- labels that are truncated or under 17 px count neither as missed, nor their detections as extra;
+- a null label is not scored; an abstention counts as wrong, and coverage (share answered) stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aerial_runtime.card import LabelSpace, load_label_space
+from aerial_runtime.contract import Box, Detections, Target
+from aerial_runtime.errors import InputError
+
+MIN_LABEL_PX = 17  # longer side; smaller labels are not scored
+MIN_IOU = 0.25
+MAX_AREA_RATIO = 4.0
+SIZE_BINS_PX = (17, 25, 40, 80, 160)  # lower edges of the recall-by-size table
+
+
+@dataclass(frozen=True)
+class LabelledBox:
+    """One label: box in pixels (x, y, w, h; half-open) and the attributes known of it (label, or None = unknown)."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+    truncated: bool = False
+    attributes: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def box(self) -> Box:
+        """The label as a box."""
+        return Box(self.x, self.y, self.w, self.h)
+
+    @property
+    def size_px(self) -> int:
+        """Longer side."""
+        return max(self.w, self.h)
+
+    @property
+    def scored(self) -> bool:
+        """Whether missing it counts."""
+        return not self.truncated and self.size_px >= MIN_LABEL_PX
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """All labels of one picture; where complete is false, detections without a label are not extras."""
+
+    image: str
+    targets: Sequence[LabelledBox]
+    complete: bool = True
+
+
+def read_labels(path: Path) -> list[LabelledFrame]:
+    """Read a label file: a JSON list of {image, targets: [{x, y, w, h, truncated?, <head>: label or null}], complete?}.
+
+    Raises InputError where the file is missing or malformed.
+    """
+    try:
+        raw = msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]])
+        return [_frame_from_json(row) for row in raw]
+    except OSError as error:
+        raise InputError(f"cannot read the labels {path} ({error.strerror})") from error
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is not a label file ({type(error).__name__}: {error}); it must be a JSON list of "
+            "{image, targets: [{x, y, w, h, ...}]}"
+        ) from error
+
+
+NOT_ATTRIBUTES = {"x", "y", "w", "h", "truncated", "note", "label_origin", "degrees", "id"}
+
+
+def _frame_from_json(row: dict[str, Any]) -> LabelledFrame:
+    boxes = [
+        LabelledBox(
+            x=int(target["x"]),
+            y=int(target["y"]),
+            w=int(target["w"]),
+            h=int(target["h"]),
+            truncated=bool(target.get("truncated", False)),
+            attributes={
+                key: value
+                for key, value in target.items()
+                if key not in NOT_ATTRIBUTES and (value is None or isinstance(value, str))
+            },
+        )
+        for target in row["targets"]
+    ]
+    return LabelledFrame(str(row["image"]), boxes, bool(row.get("complete", True)))
+
+
+def read_detections(path: Path) -> list[Detections]:
+    """Read a JSONL file of `aerial.detections/1`; a last line that a crash cut short is left out. Raises InputError."""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise InputError(f"cannot read the detections {path} ({error.strerror})") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(msgspec.json.decode(line, type=Detections))
+        except msgspec.DecodeError as error:
+            if number == len(lines) and not line.endswith(b"\n"):
+                break
+            raise InputError(f"{path}, line {number}, is not a detections message ({error})") from error
+    return rows
+
+
+@dataclass
+class AttributeScore:
+    """Counts over matched labels whose attribute is known."""
+
+    known: int = 0
+    answered: int = 0
+    right: int = 0
+    right_raw: int = 0  # without forgiving symmetric letters; differs for the orientation only
+
+
+@dataclass
+class Score:
+    """What a flight found. by_size: lower edge of the bin in px -> [found, labels]."""
+
+    frames: int = 0
+    unseen_frames: int = 0
+    labels: int = 0
+    found: int = 0
+    extra: int = 0
+    ignored: int = 0
+    all_known: int = 0
+    all_right: int = 0
+    attributes: dict[str, AttributeScore] = field(default_factory=dict)
+    by_size: dict[int, list[int]] = field(default_factory=lambda: {edge: [0, 0] for edge in SIZE_BINS_PX})
+    missed: list[str] = field(default_factory=list)
+    extras: list[str] = field(default_factory=list)
+
+    @property
+    def recall(self) -> float:
+        """Share of scored labels that were found, 0..1; 1 where there are none."""
+        return self.found / self.labels if self.labels else 1.0
+
+    @property
+    def extras_per_frame(self) -> float:
+        """Detections without a label, a frame."""
+        return self.extra / self.frames if self.frames else 0.0
+
+
+def score_flight(
+    labels: Sequence[LabelledFrame], detections: Iterable[Detections], space: LabelSpace | None = None
+) -> Score:
+    """Score the detections of each labelled frame (matched by file name); frames without labels are left out."""
+    space = space or load_label_space("suas")
+    seen = {message.frame.name: message for message in detections}
+    score = Score()
+    for frame in labels:
+        message = seen.get(frame.image)
+        score.frames += 1
+        score.unseen_frames += message is None
+        _score_frame(score, frame, message.targets if message else [], space)
+    return score
+
+
+def _score_frame(score: Score, frame: LabelledFrame, targets: Sequence[Target], space: LabelSpace) -> None:
+    matches = match_targets(frame.targets, targets)
+    matched = set(matches.values())
+    for index, label in enumerate(frame.targets):
+        if not label.scored:
+            score.ignored += 1
+            continue
+        size_bin = max(edge for edge in SIZE_BINS_PX if edge <= label.size_px)
+        score.labels += 1
+        score.by_size[size_bin][1] += 1
+        if index in matches:
+            score.found += 1
+            score.by_size[size_bin][0] += 1
+            _score_attributes(score, label, targets[matches[index]], space)
+        else:
+            score.missed.append(f"{frame.image} x={label.x} y={label.y} {label.w}x{label.h}")
+    for index, target in enumerate(targets):
+        on_unscored = any(_matches(label.box, target.box) for label in frame.targets if not label.scored)
+        if index not in matched and frame.complete and not on_unscored:
+            score.extra += 1
+            box = target.box
+            score.extras.append(f"{frame.image} x={box.x} y={box.y} {box.width}x{box.height}")
+
+
+def match_targets(labels: Sequence[LabelledBox], targets: Sequence[Target]) -> dict[int, int]:
+    """Return label index -> detection index: by falling confidence, each detection takes its best free scored label."""
+    matches: dict[int, int] = {}
+    for index in sorted(range(len(targets)), key=lambda i: -targets[i].confidence):
+        box = targets[index].box
+        free = [
+            (_iou(label.box, box), number)
+            for number, label in enumerate(labels)
+            if label.scored and number not in matches and _matches(label.box, box)
+        ]
+        if free:
+            matches[max(free)[1]] = index
+    return matches
+
+
+def _iou(a: Box, b: Box) -> float:
+    width = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
+    height = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
+    if width <= 0 or height <= 0:
+        return 0.0
+    common = width * height
+    return common / (a.area_px + b.area_px - common)
+
+
+def _matches(label: Box, found: Box) -> bool:
+    if _iou(label, found) >= MIN_IOU:
+        return True
+    x, y = found.x + found.width / 2, found.y + found.height / 2
+    inside = label.x <= x < label.x + label.width and label.y <= y < label.y + label.height
+    ratio = found.area_px / label.area_px if label.area_px else float("inf")
+    return inside and 1 / MAX_AREA_RATIO <= ratio <= MAX_AREA_RATIO
+
+
+def _score_attributes(score: Score, label: LabelledBox, target: Target, space: LabelSpace) -> None:
+    names = [head.name for head in space.heads]
+    verdicts = []
+    for name in (*names, *((space.heading.name,) if space.heading else ())):
+        truth = label.attributes.get(name)
+        if truth is None:
+            continue
+        answer = target.attributes.get(name)
+        said = answer.label if answer else None
+        right = said == truth
+        forgiven = right or (name not in names and said is not None and _same_by_symmetry(space, label, truth, said))
+        counts = score.attributes.setdefault(name, AttributeScore())
+        counts.known += 1
+        counts.answered += said is not None
+        counts.right_raw += right
+        counts.right += forgiven
+        if name in names:
+            verdicts.append(right)
+    if len(verdicts) == len(names):
+        score.all_known += 1
+        score.all_right += all(verdicts)
+
+
+def _same_by_symmetry(space: LabelSpace, label: LabelledBox, truth: str, said: str) -> bool:
+    """Whether the two sectors cannot be told apart for this label's letter."""
+    heading = space.heading
+    letter = label.attributes.get(heading.head) if heading else None
+    if heading is None or letter is None:
+        return False
+    if letter in heading.any_angle:
+        return True
+    sectors = heading.sectors
+    turned = (sectors.index(truth) - sectors.index(said)) % len(sectors) if {truth, said} <= set(sectors) else 0
+    return letter in heading.half_turn and 2 * turned == len(sectors)
+
+
+def format_score(score: Score) -> str:
+    """Return the score as a text of a few lines."""
+    lines = [
+        f"frames {score.frames}, labels {score.labels} (and {score.ignored} not scored: truncated or under "
+        f"{MIN_LABEL_PX} px)",
+        f"found {score.found}  missed {score.labels - score.found}  extra {score.extra}   "
+        f"recall {100 * score.recall:.1f} %   extras/frame {score.extras_per_frame:.2f}",
+    ]
+    if score.unseen_frames:
+        lines.append(f"WARNING: {score.unseen_frames} labelled frames have no detections message")
+    sizes = [*SIZE_BINS_PX, None]
+    for low, high in zip(SIZE_BINS_PX, sizes[1:], strict=True):
+        found, labels = score.by_size[low]
+        if labels:
+            span = f"{low}-{high - 1} px" if high else f"from {low} px"
+            lines.append(f"  recall {span:<12} {found:>4} of {labels:<4} {100 * found / labels:5.1f} %")
+    for name, counts in score.attributes.items():
+        share, coverage = 100 * counts.right / counts.known, 100 * counts.answered / counts.known
+        raw = f"   raw {100 * counts.right_raw / counts.known:5.1f} %" if counts.right_raw != counts.right else ""
+        lines.append(
+            f"  {name:<14} right {counts.right:>4} of {counts.known:<4} {share:5.1f} %   "
+            f"answered {coverage:5.1f} %{raw}"
+        )
+    if score.all_known:
+        lines.append(
+            f"  all heads      right {score.all_right:>4} of {score.all_known:<4} "
+            f"{100 * score.all_right / score.all_known:5.1f} %"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,114 @@
+"""ONNX Runtime: what it loads, what it refuses and in which words."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from aerial_runtime.backends import open_backend
+from aerial_runtime.card import TensorSpec
+from aerial_runtime.errors import ModelError, ResourceError
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (1, 1), (5, 3), (63, 47), (1920, 1080)])
+def test_runs_the_segmenter_at_any_size(kit, tiny_models, width, height):
+    with open_backend(tiny_models / "segmenter.onnx") as backend:
+        frame = kit.frame(width, height, (0, 0, 4, (0, 0, 255)))
+        probability = backend.infer(frame[np.newaxis])["probability"]
+    assert probability.shape == (1, -(-height // 4), -(-width // 4))
+    assert probability[0, 0, 0] == 255
+    assert np.count_nonzero(probability) == 1
+
+
+def test_knows_file_and_engine(tiny_models):
+    path = tiny_models / "segmenter.onnx"
+    with open_backend(path, "cpu") as backend:
+        assert backend.sha256 == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+        assert backend.provider == "CPUExecutionProvider"
+        assert backend.card.name == "sees-red"
+
+
+def test_same_bytes_in_same_bytes_out_whatever_the_threads(kit, tiny_models):
+    frame = np.random.default_rng(0).integers(0, 256, (1, 200, 300, 3), dtype=np.uint8)
+    with (
+        open_backend(tiny_models / "segmenter.onnx", threads=1) as one,
+        open_backend(tiny_models / "segmenter.onnx", threads=64) as many,
+    ):
+        assert np.array_equal(one.infer(frame)["probability"], many.infer(frame)["probability"])
+
+
+def test_refuses_what_is_no_model(tmp_path, kit):
+    missing = tmp_path / "missing.onnx"
+    text = tmp_path / "text.onnx"
+    text.write_text("not a model")
+    empty = tmp_path / "empty.onnx"
+    empty.write_bytes(b"")
+    bare = kit.build_segmenter(tmp_path / "bare.onnx", None)
+    for path, reason in [
+        (missing, "cannot read the model"),
+        (tmp_path, "cannot read the model"),
+        (text, "not a usable ONNX model"),
+        (empty, "not a usable ONNX model"),
+        (bare, "holds no model card"),
+    ]:
+        with pytest.raises(ModelError, match=reason) as caught:
+            open_backend(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"inputs": (TensorSpec("image", "uint8", (1, "h", "w", 3)),)},
+        {"inputs": (TensorSpec("frame", "float32", (1, "h", "w", 3)),)},
+        {"inputs": (TensorSpec("frame", "uint8", ("n", "h", "w", 3)),)},
+        {"outputs": (TensorSpec("probability", "uint8", (1, 1, "h", "w")),)},
+    ],
+)
+def test_refuses_a_card_that_is_not_the_graphs(tmp_path, kit, change):
+    path = kit.build_segmenter(tmp_path / "m.onnx", kit.segmenter_card(**change))
+    with pytest.raises(ModelError, match=r"the card of .*m\.onnx .* its graph .*export it again"):
+        open_backend(path)
+
+
+def test_a_named_device_never_falls_back(tiny_models):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this engine has CUDA")
+    with pytest.raises(ResourceError, match="cuda:0 is not available"):
+        open_backend(tiny_models / "segmenter.onnx", "cuda:0")
+
+
+def test_refuses_two_engines_that_overwrite_each_other(tmp_path, monkeypatch, tiny_models):
+    for name in ("onnxruntime", "onnxruntime_gpu"):
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ResourceError, match="onnxruntime and onnxruntime-gpu are both installed"):
+        open_backend(tiny_models / "segmenter.onnx")
+
+
+def test_says_what_to_install_where_there_is_no_engine(monkeypatch, tiny_models):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ResourceError, match=r"pip install 'aerial\[cpu\]'"):
+        open_backend(tiny_models / "segmenter.onnx")
+
+
+def test_uses_only_the_cores_of_this_process(tiny_models):
+    core = min(os.sched_getaffinity(0))
+    script = (
+        "import os, sys; from pathlib import Path; from aerial_runtime.backends import open_backend\n"
+        f"os.sched_setaffinity(0, {{{core}}})\n"
+        f"b = open_backend(Path({str(tiny_models / 'segmenter.onnx')!r}))\n"
+        "print(b._session.get_session_options().intra_op_num_threads)"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "1"

@@ -1,0 +1,247 @@
+"""Whole flights through the real command: what it publishes, prints and returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+import zmq
+
+from aerial_runtime.camera.demo import demo_source
+from aerial_runtime.contract import Box, Detections
+from aerial_runtime.daemon import main
+
+RED, PINK = (0, 0, 255), (200, 0, 255)
+DAEMON = [sys.executable, "-c", "import sys; from aerial_runtime.daemon import main; sys.exit(main())"]
+
+
+@pytest.fixture
+def flight(tmp_path, kit):
+    """A folder of four frames with 1, 0, 2 and 1 targets, in as many sizes."""
+    folder = tmp_path / "flight"
+    folder.mkdir()
+    frames = [
+        kit.frame(64, 48, (8, 8, 8, RED)),
+        kit.frame(64, 48),
+        kit.frame(80, 60, (0, 0, 12, PINK), (40, 20, 16, RED)),
+        kit.frame(33, 21, (28, 16, 8, RED)),
+    ]
+    for index, image_bgr in enumerate(frames):
+        cv2.imwrite(str(folder / f"f{index}.png"), image_bgr)
+    return folder
+
+
+def fly(folder, models, *flags):
+    return main(["--camera", str(folder), "--models", str(models), "--bind", "none", *map(str, flags)])
+
+
+def read_jsonl(path):
+    return [msgspec.json.decode(line, type=Detections) for line in path.read_bytes().splitlines()]
+
+
+def test_one_message_per_frame_even_when_nothing_was_seen(tmp_path, flight, tiny_models, capsys):
+    output = tmp_path / "out.jsonl"
+    assert fly(flight, tiny_models, "--output", output) == 0
+    messages = read_jsonl(output)
+    assert [message.frame.name for message in messages] == ["f0.png", "f1.png", "f2.png", "f3.png"]
+    assert [message.sequence for message in messages] == [0, 1, 2, 3]
+    assert [[target.box for target in message.targets] for message in messages] == [
+        [Box(8, 8, 8, 8)],
+        [],
+        [Box(0, 0, 12, 12), Box(40, 20, 16, 16)],
+        [Box(28, 16, 5, 5)],
+    ]
+    assert {message.source for message in messages} == {"flight"}
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "f2.png" in out and "2 targets" in out and "pink" in out
+    assert "4 in " in out and "0 unreadable, 0 dropped" in out and "4 of 4 candidates" in out
+    assert all(f"{stage:<9} median" in out for stage in ("segment", "classify", "total", "age"))
+    assert "CPUExecutionProvider" in out
+
+
+def test_the_same_flight_twice_is_the_same(tmp_path, flight, tiny_models):
+    for name in ("a", "b"):
+        assert fly(flight, tiny_models, "--quiet", "--output", tmp_path / name) == 0
+    first, second = ([m.targets for m in read_jsonl(tmp_path / name)] for name in ("a", "b"))
+    assert first == second
+
+
+def test_quiet_prints_only_the_summary(flight, tiny_models, capsys):
+    assert fly(flight, tiny_models, "--quiet") == 0
+    out = capsys.readouterr().out
+    assert "f0.png" not in out and "targets " in out
+
+
+def test_max_candidates_cuts_and_says_so(tmp_path, flight, tiny_models, capsys):
+    output = tmp_path / "out.jsonl"
+    assert fly(flight, tiny_models, "--max-candidates", 1, "--output", output, "--source", "left") == 0
+    assert [len(message.targets) for message in read_jsonl(output)] == [1, 0, 1, 1]
+    assert {message.source for message in read_jsonl(output)} == {"left"}
+    assert "1 cut by --max-candidates" in capsys.readouterr().out
+
+
+def test_conf_reaches_the_classifier(tmp_path, flight, tiny_models):
+    assert fly(flight, tiny_models, "--conf", 1.0, "--output", tmp_path / "all.jsonl") == 0
+    confidences = [t.confidence for m in read_jsonl(tmp_path / "all.jsonl") for t in m.targets]
+    assert all(confidence == 1.0 for confidence in confidences)
+
+
+def test_a_damaged_frame_is_reported_and_the_flight_goes_on(tmp_path, kit, tiny_models, capsys):
+    folder = tmp_path / "flight"
+    folder.mkdir()
+    whole = cv2.imencode(".jpg", kit.frame(64, 48, (8, 8, 16, RED)))[1].tobytes()
+    for index in range(4):
+        (folder / f"{index}.jpg").write_bytes(whole if index != 1 else whole[: len(whole) // 2])
+    (folder / "4.jpg").write_text("this is text")
+    output = tmp_path / "out.jsonl"
+    assert fly(folder, tiny_models, "--output", output) == 0
+    messages = read_jsonl(output)
+    assert [message.frame.index for message in messages] == [0, 2, 3]
+    assert [message.sequence for message in messages] == [0, 1, 2]
+    out, err = capsys.readouterr()
+    assert [line for line in err.splitlines() if "1.jpg" in line or "4.jpg" in line] == err.splitlines()
+    assert len(err.splitlines()) == 2
+    assert "2 unreadable" in out
+
+
+def test_a_video_flies(tmp_path, kit, tiny_models):
+    writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(3):
+        writer.write(kit.frame(64, 48, (16, 16, 16, RED)))
+    writer.release()
+    assert fly(tmp_path / "v.avi", tiny_models, "--output", tmp_path / "out.jsonl") == 0
+    assert [len(message.targets) for message in read_jsonl(tmp_path / "out.jsonl")] == [1, 1, 1]
+
+
+def test_a_camera_that_stops_ends_the_flight_with_what_there_was(tmp_path, kit, tiny_models, capsys, monkeypatch):
+    """The camera is a recording: OpenCV gives its frames, then none, as for an unplugged device."""
+    writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(3):
+        writer.write(kit.frame(64, 48, (16, 16, 16, RED)))
+    writer.release()
+    recording = cv2.VideoCapture(str(tmp_path / "v.avi"))
+    monkeypatch.setattr("aerial_runtime.camera.video.cv2.VideoCapture", lambda *_: recording)
+    assert fly("/dev/null", tiny_models, "--output", tmp_path / "out.jsonl") == 4
+    out, err = capsys.readouterr()
+    assert err == "aerial-runtime: error: the camera /dev/null stopped after 3 frames; check cable and power\n"
+    assert [message.frame.name for message in read_jsonl(tmp_path / "out.jsonl")] == ["null:0", "null:1", "null:2"]
+    assert "3 in " in out
+
+
+def test_a_flight_with_truth_ends_with_its_score(tmp_path, flight, tiny_models, capsys, monkeypatch):
+    truth = [
+        {"image": "f2.png", "targets": [{"x": 40, "y": 20, "w": 17, "h": 17, "kind": "plain"}]},
+        {"image": "f1.png", "targets": [{"x": 0, "y": 0, "w": 20, "h": 20, "kind": "pink"}]},
+    ]
+    (flight / "labels.json").write_text(json.dumps(truth))
+    monkeypatch.setattr("aerial_runtime.camera.demo_source", lambda: demo_source(flight))
+    assert fly("demo", tiny_models, "--quiet") == 0
+    out = capsys.readouterr().out.lower()
+    assert "found" in out and "missed" in out and "extra" in out and "kind" in out
+
+
+def start(flight, models, endpoint, *flags):
+    """Start a daemon in its own process on frames that last some seconds."""
+    command = [*DAEMON, "--camera", str(flight), "--models", str(models), "--bind", endpoint, *map(str, flags)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def long_flight(tmp_path, kit):
+    """A folder of 3000 links to one frame: some seconds of work."""
+    folder = tmp_path / "long"
+    folder.mkdir()
+    cv2.imwrite(str(tmp_path / "frame.png"), kit.frame(640, 480, (8, 8, 16, RED)))
+    for index in range(3000):
+        os.link(tmp_path / "frame.png", folder / f"{index:04}.png")
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_flight_cleanly(tmp_path, long_flight, tiny_models, number):
+    output = tmp_path / "out.jsonl"
+    process = start(long_flight, tiny_models, "none", "--output", output)
+    try:
+        first = process.stdout.readline()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (0, "")
+    assert first.startswith("0000.png")
+    messages = read_jsonl(output)
+    assert 0 < len(messages) < 3000
+    assert f"{len(messages)} in " in out
+
+
+def test_listeners_hear_what_the_file_holds(tmp_path, long_flight, tiny_models):
+    endpoint, output = f"ipc://{tmp_path}/socket", tmp_path / "out.jsonl"
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.set(zmq.SUBSCRIBE, b"detections")
+        socket.set(zmq.RCVTIMEO, 20_000)
+        socket.connect(endpoint)
+        process = start(long_flight, tiny_models, endpoint, "--output", output, "--quiet")
+        try:
+            heard = [socket.recv_multipart()[1] for _ in range(50)]
+            process.terminate()
+            process.communicate(timeout=20)
+        finally:
+            process.kill()
+    written = output.read_bytes().splitlines()
+    sequence = msgspec.json.decode(heard[0])["sequence"]
+    assert written[sequence : sequence + 50] == heard
+
+
+def test_nobody_reading_the_console_does_not_end_the_flight(tmp_path, flight, tiny_models):
+    output = tmp_path / "out.jsonl"
+    process = start(flight, tiny_models, "none", "--output", output)
+    process.stdout.close()
+    process.stdout = None
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    assert len(read_jsonl(output)) == 4
+
+
+def test_a_nan_in_mid_flight_keeps_what_is_written(tmp_path, flight, kit, tiny_models, capsys):
+    """NaN comes only with the classifier, so frame 1, which has no candidates, and those before it are fine."""
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "segmenter.onnx").write_bytes((tiny_models / "segmenter.onnx").read_bytes())
+    kit.build_classifier(models / "classifier.onnx", kit.classifier_card(), broken="kind")
+    assert fly(flight, models, "--output", tmp_path / "out.jsonl") == 3
+    err = capsys.readouterr().err
+    assert err.splitlines() == [
+        "aerial-runtime: error: classifier.onnx computed NaN or infinity in its output 'kind'; do not fly this model"
+    ]
+
+
+def test_frames_from_memory_need_little_beside_the_models(kit):
+    """The share of our own code, with models that cost nothing: no full-frame copy or full-resolution step fits in."""
+    from aerial_runtime.backends.fake import FakeBackend
+    from aerial_runtime.contract import Frame
+    from aerial_runtime.pipeline import Pipeline
+
+    probability = np.zeros((1, 270, 480), np.uint8)
+    for index in range(10):
+        probability[0, 20:28, 40 * index : 40 * index + 8] = 255
+    answers = {"target": np.ones((10, 1), np.float32), "kind": np.full((10, 3), 0.3, np.float32)}
+    pipeline = Pipeline(
+        FakeBackend(kit.segmenter_card(), lambda frame: {"probability": probability}),
+        FakeBackend(kit.classifier_card(), lambda crops: answers),
+    )
+    frame = Frame(np.zeros((1080, 1920, 3), np.uint8), "frame", 0, 0, 0)
+    times_ms = []
+    for _ in range(20):
+        start_ns = time.monotonic_ns()
+        assert len(pipeline(frame).targets) == 10
+        times_ms.append((time.monotonic_ns() - start_ns) / 1e6)
+    assert min(times_ms) < 4  # measured 1 ms; a float conversion of the frame alone takes 10

@@ -1,0 +1,122 @@
+"""`aerial-listen` against a real publisher."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import msgspec
+import pytest
+
+from aerial_runtime.contract import Attribute, Box, Detections, FrameInfo, Target, TimingMs
+from aerial_runtime.listen import main
+from aerial_runtime.publish import Publisher
+
+LISTEN = [sys.executable, "-c", "import sys; from aerial_runtime.listen import main; sys.exit(main())"]
+ATTRIBUTES = {
+    "shape": Attribute("star", 0.9),
+    "letter": Attribute(None, 0.2),
+    "orientation": Attribute("NE", 0.9, degrees=41.5),
+}
+
+
+def message(sequence, targets=1):
+    frame = FrameInfo(f"f{sequence}.png", sequence, 64, 48, 0, 0)
+    target = Target(Box(100, 80, 31, 29), 610, 0.97, ATTRIBUTES)
+    return Detections("cam0", sequence, 0, frame, TimingMs(1, 1, 1, 2), 0, {}, [target] * targets)
+
+
+@pytest.fixture
+def endpoint(tmp_path):
+    return f"ipc://{tmp_path}/socket"
+
+
+@pytest.fixture
+def publishing(endpoint):
+    """Publish the given payloads over and over until the test ends."""
+    stop = threading.Event()
+    threads = []
+
+    def publish(*payloads):
+        def loop():
+            with Publisher(endpoint) as publisher:
+                while not stop.is_set():
+                    for payload in payloads:
+                        publisher.send(payload)
+                        time.sleep(0.005)
+
+        threads.append(threading.Thread(target=loop))
+        threads[-1].start()
+
+    yield publish
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_one_readable_line_per_target(endpoint, publishing, capsys):
+    publishing(msgspec.json.encode(message(7, targets=2)))
+    assert main(["--connect", endpoint, "--count", "1", "--timeout", "10"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["#7 f7.png  31x29 px at 100,80  0.97  star/?/NE 42°"] * 2
+
+
+def test_json_is_the_message_as_it_came(endpoint, publishing, capsys):
+    payload = msgspec.json.encode(message(7, targets=0))
+    publishing(payload)
+    assert main(["--connect", endpoint, "--json", "--count", "2", "--timeout", "10"]) == 0
+    assert capsys.readouterr().out.splitlines() == [payload.decode()] * 2
+
+
+def test_gaps_restarts_and_strange_messages_are_noted(endpoint, publishing, capsys):
+    publishing(*(msgspec.json.encode(message(sequence)) for sequence in (0, 1, 5)), b'{"schema": "aerial.other/1"}')
+    assert main(["--connect", endpoint, "--count", "7", "--timeout", "10"]) == 0
+    err = capsys.readouterr().err
+    assert "aerial-listen: 3 messages of cam0 lost\n" in err
+    assert "aerial-listen: cam0 has started again\n" in err
+    assert "aerial-listen: a message that is not aerial.detections/1: " in err
+
+
+def test_unknown_fields_of_a_later_daemon_are_taken(endpoint, publishing, capsys):
+    later = msgspec.to_builtins(message(3)) | {"track_file": "new"}
+    publishing(msgspec.json.encode(later))
+    assert main(["--connect", endpoint, "--count", "1", "--timeout", "10"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_silence_is_an_error_that_names_the_endpoint(endpoint, capsys):
+    assert main(["--connect", endpoint, "--timeout", "0.1"]) == 5
+    assert f"heard 0 messages on {endpoint}, then none for 0.1 s" in capsys.readouterr().err
+
+
+def test_the_end_of_a_flight_is_no_error(endpoint, capsys):
+    publisher = Publisher(endpoint)
+    payload = msgspec.json.encode(message(0))
+    sender = threading.Thread(target=lambda: [(publisher.send(payload), time.sleep(0.02)) for _ in range(50)])
+    sender.start()
+    assert main(["--connect", endpoint, "--timeout", "0.5"]) == 0
+    sender.join()
+    publisher.close()
+
+
+def test_a_bad_endpoint_is_a_usage_error(capsys):
+    assert main(["--connect", "localhost"]) == 2
+    assert "--connect 'localhost' is not an endpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_is_the_usual_end(endpoint, publishing, number):
+    publishing(msgspec.json.encode(message(0)))
+    process = subprocess.Popen(
+        [*LISTEN, "--connect", endpoint], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline().startswith("#0 f0.png")
+        process.send_signal(number)
+        process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert process.returncode == 0

@@ -1,0 +1,106 @@
+"""Map -> candidates, with maps made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aerial_runtime.backends import open_backend
+from aerial_runtime.backends.fake import FakeBackend
+from aerial_runtime.card import Thresholds
+from aerial_runtime.contract import Box
+from aerial_runtime.errors import ModelError
+from aerial_runtime.segment import Segmenter
+
+
+def segment(kit, probability, width, height, mask=0.5, **options):
+    card = kit.segmenter_card(thresholds=Thresholds(mask=mask))
+    backend = FakeBackend(card, lambda frame: {"probability": np.asarray(probability, np.uint8)[np.newaxis]})
+    return Segmenter(backend, **options)(np.zeros((height, width, 3), np.uint8))
+
+
+def test_nothing_is_no_candidate(kit):
+    assert segment(kit, np.zeros((3, 4)), 16, 12).candidates == []
+
+
+def test_box_and_area_are_in_pixels_of_the_frame(kit):
+    probability = np.zeros((6, 8))
+    probability[1:3, 2:5] = 255
+    probability[2, 2] = 0
+    (candidate,) = segment(kit, probability, 32, 24).candidates
+    assert candidate.box == Box(8, 4, 12, 8)
+    assert candidate.area_px == 5 * 16
+
+
+def test_touching_at_a_corner_is_one_thing(kit):
+    assert len(segment(kit, [[255, 0], [0, 255]], 8, 8).candidates) == 1
+
+
+def test_a_single_cell_is_noise(kit):
+    probability = np.zeros((4, 8))
+    probability[0, 0] = 255
+    probability[2, 4:6] = 255
+    assert [c.box.x for c in segment(kit, probability, 32, 16).candidates] == [16]
+
+
+@pytest.mark.parametrize(("mask", "level"), [(0.0, 1), (0.2, 51), (0.5, 128), (1.0, 255)])
+def test_the_threshold_is_the_cards(kit, mask, level):
+    assert len(segment(kit, np.full((2, 2), level), 8, 8, mask).candidates) == 1
+    assert len(segment(kit, np.full((2, 2), level - 1), 8, 8, mask).candidates) == 0
+
+
+def components_by_hand(probability):
+    """Return (x, y, right, bottom, area) in cells of each group of touching cells, by flood filling."""
+    left = {(int(row), int(column)) for row, column in np.argwhere(probability)}
+    found = []
+    while left:
+        todo, group = [left.pop()], []
+        while todo:
+            row, column = todo.pop()
+            group.append((row, column))
+            near = {(row + dy, column + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
+            left -= near
+            todo += near
+        rows, columns = zip(*group, strict=True)
+        found.append((min(columns), min(rows), max(columns) + 1, max(rows) + 1, len(group)))
+    return found
+
+
+@given(width=st.integers(1, 90), height=st.integers(1, 90), seed=st.integers(0, 999), share=st.floats(0, 1))
+@settings(max_examples=100, deadline=None)
+def test_boxes_are_the_groups_of_cells_clipped_to_the_frame(kit, width, height, seed, share):
+    rows, columns = -(-height // 4), -(-width // 4)
+    probability = np.where(np.random.default_rng(seed).random((rows, columns)) < share, 255, 0)
+    found = segment(kit, probability, width, height, max_candidates=10_000)
+    expected = {
+        (4 * x, 4 * y, min(4 * right, width), min(4 * bottom, height), 16 * cells)
+        for x, y, right, bottom, cells in components_by_hand(probability)
+        if cells >= 2
+    }
+    boxes = [(c.box.x, c.box.y, c.box.x + c.box.width, c.box.y + c.box.height, c.area_px) for c in found.candidates]
+    assert set(boxes) == expected
+    assert len(boxes) == len(expected)
+
+
+def test_keeps_the_strongest_and_counts_the_rest(kit):
+    probability = np.zeros((2, 30))
+    for index, level in enumerate([200, 255, 140, 230, 180]):
+        probability[:, 6 * index : 6 * index + 2] = level
+    found = segment(kit, probability, 120, 8, max_candidates=2)
+    assert [candidate.box.x for candidate in found.candidates] == [24, 72]
+    assert found.cut == 3
+
+
+def test_a_map_of_the_wrong_size_is_the_models_fault(kit, tmp_path):
+    path = kit.build_segmenter(tmp_path / "shifted.onnx", kit.segmenter_card(), shift=1)
+    reason = r"shifted\.onnx turned a 16x8 frame into a map"
+    with open_backend(path) as backend, pytest.raises(ModelError, match=reason):
+        Segmenter(backend)(np.zeros((8, 16, 3), np.uint8))
+
+
+def test_a_classifier_is_no_segmenter(kit):
+    backend = FakeBackend(kit.classifier_card(), lambda crops: {}, "cls.onnx")
+    with pytest.raises(ModelError, match=r"cls\.onnx is a classifier; give it as --classifier"):
+        Segmenter(backend)

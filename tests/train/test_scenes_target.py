@@ -1,0 +1,146 @@
+"""What a target looks like and where it lies, as the labels say."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from aerial_runtime.card import Head, LabelSpace, load_label_space
+from aerial_runtime.errors import InputError
+from aerial_train.scenes import colors
+from aerial_train.scenes.glyphs import STROKES, glyph, glyph_variants
+from aerial_train.scenes.shapes import SHAPES
+from aerial_train.scenes.target import (
+    NONE,
+    REFERENCE_STYLE,
+    UNKNOWN,
+    Style,
+    at_pixels,
+    check_drawable,
+    letter_up,
+    paint,
+    placement,
+    sample_look,
+    warp,
+)
+
+SUAS = load_label_space("suas")
+
+
+def test_every_shape_fits_the_unit_circle_and_holds_its_letter_circle():
+    for name, outline_of in SHAPES.items():
+        for seed in range(20):
+            outline, (x, y, radius) = outline_of(np.random.default_rng(seed))
+            assert np.hypot(*outline.T).max() <= 1.01, name
+            ring = [(x + 0.9 * radius * math.cos(a), y + 0.9 * radius * math.sin(a)) for a in np.linspace(0, 6.28, 16)]
+            inside = [cv2.pointPolygonTest(outline.reshape(-1, 1, 2), p, False) >= 0 for p in ring]
+            # A star's and a cross's letters may reach a little over the notches; every other shape holds the circle.
+            assert sum(inside) >= (8 if name in ("star", "cross") else 16), name
+
+
+def test_shapes_have_their_number_of_corners():
+    corners = {"triangle": 3, "square": 4, "rectangle": 4, "trapezoid": 4, "pentagon": 5, "hexagon": 6, "heptagon": 7,
+               "octagon": 8, "star": 10, "cross": 12}  # fmt: skip
+    for name, count in corners.items():
+        assert len(SHAPES[name](np.random.default_rng(0))[0]) == count
+
+
+def test_every_letter_has_contours_of_unit_height_in_every_look():
+    for letter in STROKES:
+        for variant in range(0, glyph_variants(), 3):
+            points = np.concatenate(glyph(letter, variant))
+            assert points[:, 1].min() == pytest.approx(-1, abs=0.03)
+            assert points[:, 1].max() == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("table", [colors.REFERENCE, colors.WIDE])
+def test_colors_stay_in_their_ranges(table):
+    import colorsys
+
+    rng = np.random.default_rng(0)
+    for ranges in table.values():
+        for _ in range(50):
+            blue, green, red = (float(v) / 255 for v in colors.sample_bgr(rng, ranges))
+            hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+            assert any(
+                low_l - 0.5 <= 100 * lightness <= high_l + 0.5
+                and (100 * saturation <= high_s + 0.5 or lightness > 0.95 or lightness < 0.05)
+                and (high_s <= 15 or (hue * 360 - low_h + 1) % 360 <= high_h - low_h + 2)
+                for low_h, high_h, low_s, high_s, low_l, high_l in ranges
+            )
+
+
+def test_label_space_names_what_scenes_cannot_draw():
+    unknown_head = LabelSpace("tents", (Head("kind", ("small", "large")),))
+    with pytest.raises(InputError, match="cannot draw 'kind'"):
+        check_drawable(unknown_head)
+    unknown_class = LabelSpace("odd", (Head("shape", ("circle", "blob")),))
+    with pytest.raises(InputError, match="'blob' is no shape"):
+        check_drawable(unknown_class)
+    check_drawable(SUAS)
+
+
+def test_draw_entries_decide_what_is_drawn():
+    pad = {"shape": "circle", "letter": "H", "shape_color": "black", "letter_color": "white"}
+    space = LabelSpace("pads", (Head("kind", ("pad", "sign"), {"pad": pad, "sign": {"shape": "triangle"}}),))
+    check_drawable(space)
+    for seed in range(30):
+        look = sample_look(np.random.default_rng(seed), space, Style(pink=0))
+        expected = pad if look.labels["kind"] == 0 else {"shape": "triangle"}
+        assert {name: look.attributes[name] for name in expected} == expected
+
+
+def test_labels_are_uniform_and_colors_differ():
+    looks = [sample_look(np.random.default_rng(seed), SUAS, REFERENCE_STYLE) for seed in range(2600)]
+    for head in SUAS.heads:
+        counts = np.bincount([look.labels[head.name] for look in looks], minlength=len(head.classes))
+        expected = len(looks) / len(head.classes)
+        assert counts.min() > 0.5 * expected and counts.max() < 1.6 * expected, head.name
+    assert all(look.attributes["shape_color"] != look.attributes["letter_color"] for look in looks)
+
+
+def test_blank_boards_and_pink_have_labels_of_their_own():
+    blank = [sample_look(np.random.default_rng(s), SUAS, Style(no_letter=1.0, pink=0)) for s in range(5)]
+    assert all(look.labels["letter"] == NONE and look.labels["letter_color"] == NONE for look in blank)
+    assert all(not look.letter and letter_up(look, np.eye(3, dtype=np.float32)).tolist() == [0, 0] for look in blank)
+    pink = [sample_look(np.random.default_rng(s), SUAS, Style(no_letter=0, pink=1.0)) for s in range(20)]
+    assert all(UNKNOWN in (look.labels["shape_color"], look.labels["letter_color"]) for look in pink)
+
+
+@pytest.mark.parametrize("degrees", [0, 45, 90, 180, 300])
+def test_heading_points_where_the_letter_top_points(degrees):
+    rng = np.random.default_rng(1)
+    look = sample_look(rng, SUAS, REFERENCE_STYLE)
+    up = letter_up(look, at_pixels(placement(rng, math.radians(degrees), 0.0), 20, 30, 30))
+    assert math.degrees(math.atan2(up[0], -up[1])) % 360 == pytest.approx(degrees, abs=0.1)
+
+
+def test_perspective_moves_corners_inwards_only_and_at_most_half():
+    corners = np.array(((-1, -1), (1, -1), (1, 1), (-1, 1)), np.float32)
+    for seed in range(50):
+        moved = warp(placement(np.random.default_rng(seed), 0.0, 0.5), corners)
+        assert (np.abs(moved) <= 1.0001).all() and (np.abs(moved) >= 0.4999).all()
+
+
+def test_paint_covers_the_outline_and_nothing_else():
+    style = Style(shadow=0, grass=0, worn=0, texture=0, gloss=0, border=0, no_letter=1.0, pink=0)
+    look = sample_look(np.random.default_rng(3), SUAS, style)
+    homography = at_pixels(np.eye(3, dtype=np.float32), 20, 32, 32)
+    picture = np.full((64, 64, 3), 77, np.uint8)
+    painted = paint(np.random.default_rng(0), picture, look, homography)
+    assert painted is not None
+    truth = np.zeros((64, 64), np.uint8)
+    height, width = painted.coverage.shape
+    truth[painted.y : painted.y + height, painted.x : painted.x + width] = painted.coverage
+    outline = warp(homography, look.outline)
+    assert truth.sum() / 255 == pytest.approx(cv2.contourArea(outline), rel=0.03)
+    assert (picture[truth == 0] == 77).all()
+    assert np.abs(picture[truth == 255].astype(int) - look.shape_bgr.astype(int)).max() <= 1
+
+
+def test_a_target_outside_the_picture_paints_nothing():
+    look = sample_look(np.random.default_rng(3), SUAS, Style())
+    picture = np.full((32, 32, 3), 50, np.uint8)
+    assert paint(np.random.default_rng(0), picture, look, at_pixels(np.eye(3, dtype=np.float32), 5, 200, 200)) is None
+    assert (picture == 50).all()

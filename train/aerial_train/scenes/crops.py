@@ -1,0 +1,165 @@
+"""Crops with their truth, framed as the pipeline frames them: what the classifier learns from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from aerial_runtime.card import LabelSpace
+from aerial_runtime.contract import F32, U8
+from aerial_runtime.errors import UsageError
+from aerial_train.scenes.backgrounds import Backgrounds
+from aerial_train.scenes.camera import NO_CAMERA, Camera, expose
+from aerial_train.scenes.distractors import paint_distractor
+from aerial_train.scenes.target import (
+    REFERENCE_STYLE,
+    Style,
+    at_pixels,
+    check_drawable,
+    letter_up,
+    paint,
+    placement,
+    sample_look,
+    warp,
+)
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class CropRecipe:
+    """What crops hold. Sizes in pixels of the source frame."""
+
+    size: int = 48  # side of the crop that the classifier sees
+    margin: float = 1.3  # side of the square over the longer side of the box, as in the runtime
+    source_px: tuple[float, float] = (12, 180)  # size of the target in the frame, log-uniform
+    cell_px: int = 4  # the segmenter's stride: boxes are as coarse as its cells
+    targets: float = 0.8  # share of crops that hold a target
+    style: Style = field(default_factory=Style)
+    camera: Camera = field(default_factory=lambda: Camera(vignette=0.05))
+    reference: bool = False  # frame as in protocol R32 instead: 31/32 of the side times U(0.8, 1)
+
+
+CROP_RECIPES: dict[str, CropRecipe] = {
+    "flight": CropRecipe(),
+    "r32": CropRecipe(size=32, margin=1.0, targets=1.0, style=REFERENCE_STYLE, camera=NO_CAMERA, reference=True),
+}
+
+
+@dataclass(frozen=True)
+class CropSample:
+    """image_bgr uint8 [S, S, 3]; labels: head -> class index (-1 unknown, -2 nothing there; -1 if no target);
+    heading float32 [2]: unit vector of letter-up, zeros = unknown; source_px: size of the target in the frame."""
+
+    image_bgr: U8
+    is_target: bool
+    labels: dict[str, int]
+    heading: F32
+    source_px: float
+
+
+@dataclass(frozen=True)
+class CropBatch:
+    """crops uint8 [B, S, S, 3] BGR; is_target uint8 [B]; labels: head -> int64 [B]; heading float32 [B, 2]."""
+
+    crops: U8
+    is_target: U8
+    labels: dict[str, npt.NDArray[np.int64]]
+    heading: F32
+
+
+class CropScenes:
+    """An infinite set of labelled crops: sample `index` of `epoch` is a pure function of (seed, epoch, index)."""
+
+    def __init__(self, space: LabelSpace, recipe: CropRecipe, backgrounds: Backgrounds, seed: int = 0) -> None:
+        check_drawable(space)
+        if recipe.size < 8 or not 1.0 <= recipe.margin <= 4.0:
+            raise UsageError(
+                f"crops need a side of at least 8 px and a margin of 1..4, not {recipe.size}, {recipe.margin}"
+            )
+        self.label_space, self.recipe, self.backgrounds, self.seed = space, recipe, backgrounds, seed
+
+    def sample(self, epoch: int, index: int) -> CropSample:
+        """Render one crop."""
+        rng = np.random.default_rng((self.seed, epoch + 1, index))
+        recipe = self.recipe
+        source = math.exp(rng.uniform(math.log(recipe.source_px[0]), math.log(recipe.source_px[1])))
+        if rng.random() >= recipe.targets:
+            return self._nothing(rng, source)
+        look = sample_look(rng, self.label_space, recipe.style)
+        turn = rng.uniform(0, 2 * math.pi)
+        if recipe.reference:
+            side, homography = (
+                recipe.size,
+                placement(rng, turn, recipe.style.perspective, 31 / 32 * rng.uniform(0.8, 1)),
+            )
+            homography = at_pixels(homography, side / 2, side / 2, side / 2)
+        else:
+            unit = placement(rng, turn, recipe.style.perspective)
+            side, homography = self._frame(rng, unit, warp(unit, look.outline), source)
+        picture = self.backgrounds.patch(rng, side, side)
+        paint(rng, picture, look, homography)
+        image = self._finish(expose(rng, picture, recipe.camera))
+        return CropSample(image, True, look.labels, letter_up(look, homography), source)
+
+    def _frame(self, rng: Rng, unit: F32, outline: F32, source: float) -> tuple[int, F32]:
+        """Frame a target of `source` pixels as segmenter and cropper would: a box as coarse as cells, slightly off.
+
+        Returns the side of the square in pixels and the homography into it. A square that is more than twice the crop
+        is drawn at twice the crop: the rest would be averaged away.
+        """
+        recipe = self.recipe
+        low, high = outline.min(axis=0), outline.max(axis=0)
+        scale = source / float((high - low).max())
+        # Every edge of the box is wrong by up to most of a cell, and by some share of the target.
+        error = rng.uniform(-0.6, 0.75, 4) * recipe.cell_px + rng.uniform(-0.03, 0.04, 4) * source
+        box_low, box_high = low * scale - error[:2], high * scale + error[2:]
+        side = max(8.0, float((box_high - box_low).max()) * recipe.margin)
+        centre = (box_low + box_high) / 2
+        shrink = min(1.0, 2 * recipe.size / side)
+        whole = round(side * shrink)
+        shrink = whole / side
+        x, y = (whole / 2 - centre * shrink).tolist()
+        return whole, at_pixels(unit, scale * shrink, x, y)
+
+    def _nothing(self, rng: Rng, source: float) -> CropSample:
+        """A crop that the classifier must reject: ground, or a distractor framed like a target."""
+        recipe = self.recipe
+        side = min(2 * recipe.size, max(8, round(source * recipe.margin)))
+        picture = self.backgrounds.patch(rng, side, side)
+        if rng.random() < 0.6:
+            offset = rng.normal(0, 0.08, 2) * side
+            paint_distractor(rng, picture, side / 2 + offset[0], side / 2 + offset[1], side * rng.uniform(0.4, 0.95))
+        image = self._finish(expose(rng, picture, recipe.camera))
+        labels = {head.name: -1 for head in self.label_space.heads}
+        return CropSample(image, False, labels, np.zeros(2, np.float32), source)
+
+    def _finish(self, picture: U8) -> U8:
+        """Resize to the classifier's crop, by the runtime's rule (aerial_runtime.crop)."""
+        size = self.recipe.size
+        if picture.shape[0] == size:
+            return picture
+        interpolation = cv2.INTER_AREA if picture.shape[0] > size else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(picture, (size, size), interpolation=interpolation), np.uint8)
+
+    def batch(self, epoch: int, indices: Sequence[int]) -> CropBatch:
+        """Render the crops `indices` with their training truth."""
+        samples = [self.sample(epoch, index) for index in indices]
+        return CropBatch(
+            np.stack([sample.image_bgr for sample in samples]),
+            np.array([sample.is_target for sample in samples], np.uint8),
+            {
+                head.name: np.array([sample.labels[head.name] for sample in samples], np.int64)
+                for head in self.label_space.heads
+            },
+            np.stack([sample.heading for sample in samples]),
+        )
+
+    def with_seed(self, seed: int) -> CropScenes:
+        """The same scenes drawn from another seed: the held-out set."""
+        return CropScenes(self.label_space, self.recipe, self.backgrounds, seed)

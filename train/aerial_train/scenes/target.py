@@ -1,0 +1,293 @@
+"""One target: what it is, how it is made, where it lies, and painting it into a picture.
+
+A target's outline and letter are polygons. Placing it is one homography of their points, painting it is one
+supersampled fill: no interpolation blurs a letter before the camera does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from aerial_runtime.card import LabelSpace
+from aerial_runtime.contract import F32, U8
+from aerial_runtime.errors import InputError
+from aerial_train.scenes import colors, textures
+from aerial_train.scenes.glyphs import FONT_FILES, STROKES, glyph, glyph_variants
+from aerial_train.scenes.shapes import SHAPES
+
+Rng = np.random.Generator
+UNKNOWN, NONE = -1, -2  # labels: no loss and no score; nothing there to read (the model shall abstain)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How targets are made. Probabilities 0..1; lengths in units of half the target's size."""
+
+    colors: dict[str, tuple[colors.HslRange, ...]] = field(default_factory=lambda: colors.WIDE)
+    perspective: float = 0.16  # how far a corner may move inwards, of the half side
+    strokes: float = 0.3  # share of letters in tape or paint strokes, the rest are fonts
+    letter_height: tuple[float, float] = (0.6, 1.15)  # of the inscribed circle's diameter
+    fit_letter: bool = True  # shrink wide letters until they lie on the board
+    no_letter: float = 0.03
+    turned_letter: float = 0.06  # letter turned against its shape
+    pink: float = 0.04
+    border: float = 0.08
+    worn: float = 0.35
+    texture: float = 0.6
+    gloss: float = 0.4
+    shadow: float = 0.35  # cast beside the board
+    grass: float = 0.08  # blades over the board
+    min_contrast: float = 45.0  # between letter and shape, BGR distance 0..441; below it nobody could read
+
+
+# The published generator: flat colours, fonts alone, nothing on or beside the board.
+REFERENCE_STYLE = Style(
+    colors=colors.REFERENCE, perspective=0.5, strokes=0.0, letter_height=(0.4, 0.99), fit_letter=False, no_letter=0.0,
+    turned_letter=0.0, pink=0.0, border=0.0, worn=0.0, texture=0.0, gloss=0.0, shadow=0.0, grass=0.0, min_contrast=0.0,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Look:
+    """A target before it is placed: unit circle, upright, y down. labels: head name -> class index or UNKNOWN, NONE."""
+
+    attributes: dict[str, str | None]
+    labels: dict[str, int]
+    outline: F32  # [K, 2]
+    letter: tuple[F32, ...]  # contours [K, 2], even-odd
+    letter_up: F32 | None  # [2, 2]: middle of the letter's foot and of its top
+    shape_bgr: F32
+    letter_bgr: F32
+    border_bgr: F32 | None
+    style: Style
+
+
+def check_drawable(space: LabelSpace) -> None:
+    """Raise InputError where the label space asks for something that the generator cannot draw."""
+    vocabulary = {"shape": set(SHAPES), "letter": set(STROKES),
+                  "shape_color": set(colors.WIDE), "letter_color": set(colors.WIDE)}  # fmt: skip
+    for head in space.heads:
+        for name in head.classes:
+            for attribute, value in head.draw.get(name, {head.name: name}).items():
+                if attribute not in vocabulary:
+                    raise InputError(
+                        f"label space {space.name!r}: scenes cannot draw {attribute!r} (class {name!r} of head "
+                        f"{head.name!r}); give the class a draw entry with any of {sorted(vocabulary)}"
+                    )
+                if value not in vocabulary[attribute]:
+                    raise InputError(
+                        f"label space {space.name!r}: {value!r} is no {attribute} that scenes can draw; "
+                        f"choose among {', '.join(sorted(vocabulary[attribute]))}"
+                    )
+
+
+def sample_look(rng: Rng, space: LabelSpace, style: Style) -> Look:
+    """Draw what a target is, uniformly over the classes of every head, and how it is made."""
+    attributes, labels = _sample_attributes(rng, space, style)
+    shape_bgr = colors.sample_bgr(rng, style.colors[attributes["shape_color"] or "white"])
+    letter_bgr = colors.sample_bgr(rng, style.colors[attributes["letter_color"] or "white"])
+    for _ in range(8):
+        if float(np.abs(shape_bgr - letter_bgr).sum()) >= style.min_contrast:
+            break
+        letter_bgr = colors.sample_bgr(rng, style.colors[attributes["letter_color"] or "white"])
+    if style.pink and rng.random() < style.pink:
+        shape_bgr, letter_bgr = _make_pink(rng, attributes, labels, shape_bgr, letter_bgr)
+    outline, circle = SHAPES[attributes["shape"] or "circle"](rng)
+    letter, letter_up = _sample_letter(rng, attributes["letter"], circle, style)
+    border = None
+    if style.border and rng.random() < style.border:
+        border = letter_bgr if rng.random() < 0.5 else rng.uniform(0, 255, 3).astype(np.float32)
+    return Look(attributes, labels, outline, letter, letter_up, shape_bgr, letter_bgr, border, style)
+
+
+def _sample_attributes(rng: Rng, space: LabelSpace, style: Style) -> tuple[dict[str, str | None], dict[str, int]]:
+    """Draw a class for every head, then what the heads leave open."""
+    attributes: dict[str, str | None] = {}
+    labels: dict[str, int] = {}
+    for head in space.heads:
+        labels[head.name] = index = int(rng.integers(len(head.classes)))
+        name = head.classes[index]
+        attributes.update(head.draw.get(name, {head.name: name}))
+    asked = set(attributes)
+    vocabulary = (("shape", SHAPES), ("letter", STROKES), ("shape_color", style.colors), ("letter_color", style.colors))
+    for attribute, values in vocabulary:
+        if attribute not in asked:
+            attributes[attribute] = list(values)[int(rng.integers(len(values)))]
+    # What a draw entry asks for is drawn as it says; only what was sampled by name or freely may be changed.
+    same_color = attributes["letter_color"] == attributes["shape_color"]
+    if same_color and ("letter_color" in labels or "letter_color" not in asked):
+        _recolor_letter(rng, space, style, attributes, labels)
+    may_be_blank = "letter" in labels or "letter" not in asked
+    if style.no_letter and may_be_blank and rng.random() < style.no_letter:
+        attributes["letter"] = attributes["letter_color"] = None
+        labels.update({name: NONE for name in ("letter", "letter_color") if name in labels})
+    return attributes, labels
+
+
+def _recolor_letter(
+    rng: Rng, space: LabelSpace, style: Style, attributes: dict[str, str | None], labels: dict[str, int]
+) -> None:
+    """Give the letter a colour that the shape does not have."""
+    names = list(space.head("letter_color").classes) if "letter_color" in labels else list(style.colors)
+    others = [name for name in names if name != attributes["shape_color"]]
+    attributes["letter_color"] = color = others[int(rng.integers(len(others)))]
+    if "letter_color" in labels:
+        labels["letter_color"] = names.index(color)
+
+
+def _make_pink(
+    rng: Rng, attributes: dict[str, str | None], labels: dict[str, int], shape_bgr: F32, letter_bgr: F32
+) -> tuple[F32, F32]:
+    """Paint shape or letter in a colour that has no name: its label becomes UNKNOWN."""
+    pink, which = colors.sample_bgr(rng, colors.PINK), "shape_color" if rng.random() < 0.6 else "letter_color"
+    attributes[which] = None
+    if labels.get(which, NONE) != NONE:
+        labels[which] = UNKNOWN
+    return (pink, letter_bgr) if which == "shape_color" else (shape_bgr, pink)
+
+
+def _sample_letter(
+    rng: Rng, letter: str | None, circle: tuple[float, float, float], style: Style
+) -> tuple[tuple[F32, ...], F32 | None]:
+    """Place a letter in its circle; return its contours and the line from its foot to its top."""
+    if letter is None:
+        return (), None
+    fonts = len(FONT_FILES)
+    stroked = rng.random() < style.strokes
+    variant = int(rng.integers(fonts, glyph_variants())) if stroked else int(rng.integers(fonts))
+    contours = glyph(letter, variant)
+    x, y, radius = circle
+    half = radius * rng.uniform(*style.letter_height)
+    if style.fit_letter:
+        half_width = max(float(np.abs(c[:, 0]).max()) for c in contours)
+        half = min(half, 1.12 * radius / math.hypot(1.0, half_width) * 1.1)
+        offset = rng.uniform(-0.12, 0.12, 2) * radius
+        x, y = x + offset[0], y + offset[1]
+    turn = rng.uniform(0, 2 * math.pi) if style.turned_letter and rng.random() < style.turned_letter else 0.0
+    cos, sin = math.cos(turn) * half, math.sin(turn) * half
+    matrix = np.array(((cos, sin), (-sin, cos)), np.float32)  # row vectors: turns clockwise on the screen
+    shift = np.array((x, y), np.float32)
+    up = np.array(((0, 1), (0, -1)), np.float32) @ matrix + shift
+    return tuple(c @ matrix + shift for c in contours), up
+
+
+def placement(rng: Rng, angle: float, perspective: float, inner: float = 1.0) -> F32:
+    """Return the homography [3, 3] of the unit circle: turn clockwise by `angle` (radians), shrink to `inner`, and
+    move each corner of the square -1..1 inwards by up to `perspective` (torchvision's convention with
+    distortion_scale = perspective)."""
+    cos, sin = math.cos(angle) * inner, math.sin(angle) * inner
+    turn = np.array(((cos, -sin, 0), (sin, cos, 0), (0, 0, 1)), np.float64)
+    if not perspective:
+        return turn.astype(np.float32)
+    corners = np.array(((-1, -1), (1, -1), (1, 1), (-1, 1)), np.float32)
+    moved = corners * (1 - rng.random((4, 2), np.float32) * np.float32(perspective))
+    return np.asarray(cv2.getPerspectiveTransform(corners, moved) @ turn, np.float32)
+
+
+def warp(homography: F32, points: F32) -> F32:
+    """Apply a homography [3, 3] to points [K, 2]."""
+    projected = points @ homography[:, :2].T + homography[:, 2]
+    return np.asarray(projected[:, :2] / projected[:, 2:], np.float32)
+
+
+def at_pixels(homography: F32, scale: float, x: float, y: float) -> F32:
+    """Scale a unit homography to `scale` pixels a unit and move its origin to (x, y)."""
+    return np.array(((scale, 0, x), (0, scale, y), (0, 0, 1)), np.float32) @ homography
+
+
+def letter_up(look: Look, homography: F32) -> F32:
+    """Return the unit vector [2] (x right, y down) of letter-up after the warp; zeros where there is no letter."""
+    if look.letter_up is None:
+        return np.zeros(2, np.float32)
+    foot, top = warp(homography, look.letter_up)
+    up = top - foot
+    return np.asarray(up / max(1e-6, float(np.hypot(*up))), np.float32)
+
+
+@dataclass(frozen=True)
+class Painted:
+    """Where a target went: the corner x, y of its region in pixels and how much of each pixel it covers, uint8."""
+
+    x: int
+    y: int
+    coverage: U8
+
+
+def coverage(contours: tuple[F32, ...], x: int, y: int, width: int, height: int, supersample: int) -> U8:
+    """Fill polygons (pixels, even-odd) into a region: uint8 [height, width], 255 = fully covered pixel."""
+    mask = np.zeros((height * supersample, width * supersample), np.uint8)
+    # OpenCV's coordinates are of pixel centres, ours of pixel corners, hence the half; 4 fractional bits.
+    origin = np.array((x, y), np.float32)
+    points = [np.rint(((c - origin) * supersample - 0.5) * 16).astype(np.int32) for c in contours]
+    cv2.fillPoly(mask, points, 255, cv2.LINE_AA if supersample == 1 else cv2.LINE_8, 4)
+    if supersample == 1:
+        return mask
+    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def paint(rng: Rng, picture: U8, look: Look, homography: F32) -> Painted | None:
+    """Paint a target into `picture` (uint8 [H, W, 3], changed in place). None where nothing of it is inside."""
+    outline = warp(homography, look.outline)
+    height, width = picture.shape[:2]
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    x0, y0 = max(0, math.floor(low[0]) - 1), max(0, math.floor(low[1]) - 1)
+    x1, y1 = min(width, math.ceil(high[0]) + 1), min(height, math.ceil(high[1]) + 1)
+    if x1 <= x0 or y1 <= y0:
+        return None
+    w, h = x1 - x0, y1 - y0
+    supersample = 3 if max(w, h) <= 64 else 2 if max(w, h) <= 160 else 1
+    style = look.style
+    if style.shadow and rng.random() < style.shadow:
+        _cast_shadow(rng, picture, outline, supersample)
+    shape = coverage((outline,), x0, y0, w, h, supersample)
+    ground = picture[y0:y1, x0:x1].astype(np.float32)
+    board = np.empty_like(ground)
+    board[:] = look.shape_bgr
+    if look.border_bgr is not None:
+        inner = warp(homography, look.outline * np.float32(rng.uniform(0.82, 0.94)))
+        _blend(board, look.border_bgr, 1 - coverage((inner,), x0, y0, w, h, supersample) * np.float32(1 / 255))
+    if look.letter:
+        ink = coverage(tuple(warp(homography, c) for c in look.letter), x0, y0, w, h, supersample) * np.float32(1 / 255)
+        if style.worn and rng.random() < style.worn:
+            ink *= 1 - np.clip(textures.patch(rng, textures.smooth_pool(), h, w) * 0.5 - 0.2, 0, 0.7)
+        _blend(board, look.letter_bgr, ink)
+    opacity = shape * np.float32(1 / 255)
+    _weather(rng, board, opacity, style)
+    ground += opacity[..., None] * (board - ground)
+    picture[y0:y1, x0:x1] = np.clip(ground, 0, 255)
+    return Painted(x0, y0, shape)
+
+
+def _blend(board: F32, bgr: F32, share: F32) -> None:
+    board += share[..., None] * (bgr - board)
+
+
+def _weather(rng: Rng, board: F32, opacity: F32, style: Style) -> None:
+    """Cloth texture, uneven light on the board, and grass over it; changes `board` and `opacity` in place."""
+    h, w = opacity.shape
+    if style.texture and rng.random() < style.texture:
+        board *= 1 + textures.patch(rng, textures.smooth_pool(), h, w)[..., None] * np.float32(rng.uniform(0, 0.09))
+    if style.gloss and rng.random() < style.gloss:  # a ramp of light: gloss, a fold, a board that is not flat
+        ramp = np.linspace(-1, 1, w, dtype=np.float32) * np.float32(rng.normal(0, 0.12))
+        ramp = ramp + np.linspace(-1, 1, h, dtype=np.float32)[:, None] * np.float32(rng.normal(0, 0.12))
+        board *= 1 + ramp[..., None]
+        board += np.float32(rng.uniform(0, 30) * (rng.random() < 0.5))
+    if style.grass and rng.random() < style.grass:
+        opacity *= 1 - textures.patch(rng, textures.blades_pool(), h, w) * np.float32(rng.uniform(0.3, 0.9))
+
+
+def _cast_shadow(rng: Rng, picture: U8, outline: F32, supersample: int) -> None:
+    """Darken the ground beside a board that stands a little off it."""
+    size = float((outline.max(axis=0) - outline.min(axis=0)).max())
+    moved = outline + (rng.uniform(-0.12, 0.12, 2) * size).astype(np.float32)
+    height, width = picture.shape[:2]
+    x0, y0 = (max(0, math.floor(v)) for v in moved.min(axis=0))
+    x1, y1 = min(width, math.ceil(moved[:, 0].max())), min(height, math.ceil(moved[:, 1].max()))
+    if x1 > x0 and y1 > y0:
+        dark = coverage((moved,), x0, y0, x1 - x0, y1 - y0, supersample) * np.float32(rng.uniform(0.2, 0.6) / 255)
+        region = picture[y0:y1, x0:x1]
+        region[:] = region * (1 - dark[..., None])
