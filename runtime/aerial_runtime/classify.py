@@ -83,11 +83,14 @@ def heading_attribute(vector: F32, heading: Heading, abstain_under: float = 0.0)
     """
     x, y = float(vector[0]), float(vector[1])
     degrees = math.degrees(math.atan2(x, -y)) % 360
-    width = 360 / len(heading.sectors)
-    sector = heading.sectors[int(degrees / width + 0.5) % len(heading.sectors)]
     confidence = _probability(math.hypot(x, y))
-    label = sector if confidence >= abstain_under else None
+    label = sector_of(degrees, heading.sectors) if confidence >= abstain_under else None
     return Attribute(label, confidence, degrees=round(degrees, 1) % 360)  # 359.97 becomes 0, not 360
+
+
+def sector_of(degrees: float, sectors: tuple[str, ...]) -> str:
+    """Return the sector that holds a direction; all are of equal width, the first centred on image-up."""
+    return sectors[int(degrees / 360 * len(sectors) + 0.5) % len(sectors)]
 
 
 def _probability(value: float) -> float:

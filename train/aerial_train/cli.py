@@ -6,9 +6,10 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from aerial_runtime import __version__
-from aerial_runtime.errors import run_command
+from aerial_runtime.errors import ResourceError, run_command
 
 # Subcommand -> module with add_arguments(parser) and run(args), and what it does. Modules are imported when
 # they are asked for: torch takes seconds, and drawing scenes does not need it.
@@ -24,16 +25,31 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `aerial-train`; return its exit code."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    # Only the subcommand that is named is imported and filled with its options.
+    named = next((word for word in words if not word.startswith("-")), "")
+    return run_command(f"aerial-train {named}" if named in COMMANDS else "aerial-train", lambda: _run(words, named))
+
+
+def _run(words: list[str], named: str) -> int:
     parser = argparse.ArgumentParser(prog="aerial-train", description=__doc__)
     parser.add_argument("--version", action="version", version=f"aerial {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    # Only the subcommand that was named is imported and filled with its options.
-    named = next((word for word in arguments if not word.startswith("-")), None)
+    module: Any = None
     for name, (where, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
         if name == named:
-            importlib.import_module(where).add_arguments(command)
-    args = parser.parse_args(arguments)
-    module = importlib.import_module(COMMANDS[args.command][0])
-    return run_command(f"aerial-train {args.command}", lambda: int(module.run(args)))
+            module = _import(where)
+            module.add_arguments(command)
+    args = parser.parse_args(words)  # ends the process where no known subcommand is named
+    return int(module.run(args))
+
+
+def _import(module: str) -> Any:
+    """Import a subcommand. Raises ResourceError where a package of the ground is missing, as on the aircraft."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("aerial_"):
+            raise
+        raise ResourceError(f"this command needs the package {error.name}; pip install 'aerial[train]'") from error

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from aerial_runtime.card import LabelSpace, load_label_space
+from aerial_runtime.classify import sector_of
 from aerial_runtime.contract import F32, U8
 from aerial_runtime.errors import InputError, UsageError
 from aerial_train.scenes.backgrounds import terrain
@@ -33,8 +34,8 @@ SIZE_PX = (22.0, 90.0)
 FIELD = ("lawn", "dry grass", "meadow", "soil")
 STYLE = replace(Style(), pink=0.0, no_letter=0.0, turned_letter=0.0, grass=0.05, min_contrast=120.0)
 CAMERA = Camera(
-    exposure=0.03, cast=0.012, gamma=0.02, haze=0, saturation=(0.97, 1.03), shade=0, vignette=0.5, defocus=1, defocus_px=0.7,
-    motion=0.3, motion_px=2.0, sharpen=0.2, noise=3.0, jpeg=0,
+    exposure=0.03, cast=0.012, gamma=0.02, haze=0, saturation=(0.97, 1.03), shade=0, vignette=0.5,
+    defocus=1, defocus_px=0.7, motion=0.3, motion_px=2.0, sharpen=0.2, noise=3.0, jpeg=0,
 )  # fmt: skip
 JPEG_QUALITY = 87
 
@@ -143,11 +144,6 @@ def label_of(target: LabelledTarget, space: LabelSpace) -> dict[str, Any]:
         index = target.labels[head.name]
         label[head.name] = head.classes[index] if index >= 0 else None
     if space.heading and target.degrees is not None:
-        label[space.heading.name] = sector(target.degrees, space.heading.sectors)
+        label[space.heading.name] = sector_of(target.degrees, space.heading.sectors)
         label["degrees"] = round(target.degrees, 1)
     return label
-
-
-def sector(degrees: float, sectors: tuple[str, ...]) -> str:
-    """Return the sector that holds the direction; sectors are of equal width, the first centred on image-up."""
-    return sectors[round(degrees / 360 * len(sectors)) % len(sectors)]

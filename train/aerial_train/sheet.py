@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
             f"--recipe {args.recipe} draws {'crops' if args.frames else 'frames'} only; choose {list(recipes)}"
         )
     space, backgrounds = load_label_space(args.label_space), Backgrounds(args.backgrounds)
+    real = _real_tiles(args.beside) if args.beside is not None else []
     if args.frames:
         frames = FrameScenes(space, FRAME_RECIPES[args.recipe], backgrounds, args.seed)
         tiles = [_frame_tile(frames, index) for index in range(args.count)]
@@ -51,9 +52,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         crops = CropScenes(space, CROP_RECIPES[args.recipe], backgrounds, args.seed)
         tiles = [_crop_tile(crops.sample(0, index), space) for index in range(args.count)]
-        columns = COLUMNS
-        if args.beside is not None:
-            tiles += _real_tiles(args.beside)
+        columns, tiles = COLUMNS, tiles + real
     if not cv2.imwrite(str(args.sheet), _arrange(tiles, columns)):
         raise ResourceError(f"cannot write {args.sheet}; check the folder, and that the name ends in .png")
     print(f"{args.sheet}: {len(tiles)} pictures")

@@ -1,0 +1,90 @@
+"""Small networks whose batch norms look lived in, saved as checkpoints: quick to export, hard to get right by luck."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+import aerial_export.to_onnx
+from aerial_export.to_onnx import build_model
+from aerial_runtime.card import Head, LabelSpace, ModelCard, load_label_space
+from aerial_train.checkpoint import classifier_tensors, load_checkpoint, save_checkpoint, segmenter_tensors
+from aerial_train.classifier import Classifier, ClassifierConfig
+from aerial_train.unet import UNet, UNetConfig
+
+SUAS = load_label_space("suas")
+PADS = LabelSpace("pads", (Head("kind", ("round", "square", "none")),))
+SMALL = UNetConfig(filters=(4, 8, 8))
+
+
+def lived_in(network):
+    """Give norms statistics of their own, and the mask logits of both signs."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+            nn.init.uniform_(module.running_mean, -0.3, 0.3)
+            nn.init.uniform_(module.running_var, 0.1, 1)
+    if isinstance(network, UNet):
+        network.head.weight.data *= 4
+        with torch.no_grad():
+            grey = network.eval()(torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8))
+        network.head.bias.data -= grey.mean(dim=(0, 2, 3))
+    return network.eval()
+
+
+def segmenter(folder, config=SMALL, name="model.pt"):
+    torch.manual_seed(3)
+    stride = config.output_stride
+    inputs, outputs = segmenter_tensors(stride)
+    card = ModelCard(
+        kind="segmenter", name="s", label_space=SUAS, inputs=inputs, outputs=outputs, crop_margin=1.3, stride=stride
+    )
+    save_checkpoint(folder / name, lived_in(UNet(config)), card)
+    return folder / name
+
+
+def classifier(folder, space=SUAS, crop_size=24, temperature=None, name="model.pt"):
+    torch.manual_seed(3)
+    inputs, outputs = classifier_tensors(space, crop_size)
+    card = ModelCard(
+        kind="classifier", name="c", label_space=space, inputs=inputs, outputs=outputs, crop_margin=1.3,
+        crop_size=crop_size, temperature=temperature or {},
+    )  # fmt: skip
+    save_checkpoint(folder / name, lived_in(Classifier(ClassifierConfig(filters=(8, 16)), space)), card)
+    return folder / name
+
+
+@pytest.fixture
+def save_segmenter(tmp_path):
+    return partial(segmenter, tmp_path)
+
+
+@pytest.fixture
+def save_classifier(tmp_path):
+    return partial(classifier, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """The default checkpoints' graphs, by the hash of their weights: PyTorch's exporter takes seconds."""
+    folder = tmp_path_factory.mktemp("built")
+    checkpoints = [load_checkpoint(segmenter(folder, name="s.pt")), load_checkpoint(classifier(folder, name="c.pt"))]
+    return {checkpoint.card.weights_sha256: build_model(checkpoint) for checkpoint in checkpoints}
+
+
+@pytest.fixture
+def quick_build(built, monkeypatch):
+    """Put the graphs that are built already in place of the exporter; all else is real."""
+
+    def build(checkpoint):
+        return copy.deepcopy(built[checkpoint.card.weights_sha256])
+
+    monkeypatch.setattr(aerial_export.to_onnx, "build_model", build)
+
+
+@pytest.fixture
+def pads():
+    return PADS

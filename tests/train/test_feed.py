@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from aerial_train.feed import HELD_OUT_EPOCH, held_out_loader, live_loader
+
+
+def epoch_of(loader, epoch):
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def test_batches_do_not_depend_on_the_number_of_workers(square_frames):
+    alone = live_loader(square_frames(), 3, 4, workers=0)
+    helped = live_loader(square_frames(), 3, 4, workers=2)
+    for epoch in (0, 1):
+        for one, other in zip(epoch_of(alone, epoch), epoch_of(helped, epoch), strict=True):
+            assert all(torch.equal(one[name], other[name]) for name in ("images", "coverage", "weight"))
+
+
+def test_every_sample_of_every_epoch_is_another(square_frames):
+    loader = live_loader(square_frames(), 2, 3, workers=0)
+    batches = epoch_of(loader, 0) + epoch_of(loader, 1)
+    images = torch.cat([batch["images"] for batch in batches])
+    assert images.shape == (12, 32, 32, 3) and images.dtype == torch.uint8
+    assert len(torch.unique(images.flatten(1), dim=0)) == 12
+    assert len(loader) == 3
+
+
+def test_held_out_set_is_fixed_whole_and_of_its_own_epoch(square_frames):
+    loader = held_out_loader(square_frames(), 4, 10)
+    first, second = list(loader), list(loader)
+    assert [len(batch["images"]) for batch in first] == [4, 4, 2]
+    assert all(torch.equal(a["images"], b["images"]) for a, b in zip(first, second, strict=True))
+    wanted = square_frames().batch(HELD_OUT_EPOCH, range(4)).images
+    assert torch.equal(first[0]["images"], torch.from_numpy(wanted))
+
+
+def test_labels_stay_a_dict_of_tensors(colour_crops):
+    (batch,) = held_out_loader(colour_crops(), 8, 8)
+    assert set(batch) == {"crops", "is_target", "labels", "heading"}
+    assert {name: values.dtype for name, values in batch["labels"].items()} == dict.fromkeys(
+        ("kind", "mark"), torch.int64
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_in_a_scene_is_not_swallowed(square_frames, workers):
+    class Broken(square_frames):
+        def batch(self, epoch, indices):
+            raise ValueError("no such background")
+
+    with pytest.raises(ValueError, match="no such background"):
+        list(live_loader(Broken(), 2, 2, workers))
