@@ -1,4 +1,4 @@
-# One command in, one command out. PYTHON chooses the interpreter; CAMERA, FRAMES and the like go to the commands.
+# One command in, one command out. PYTHON chooses the interpreter, BACKGROUNDS a folder of photos for the benchmark.
 PYTHON ?= python3
 FLIGHT := .venv-flight
 DEV := .venv
@@ -24,9 +24,8 @@ bench: setup  ## speed of scenes, models and the whole pipeline, on this machine
 
 setup: $(DEV)/.installed
 
-$(FLIGHT)/.installed: pyproject.toml constraints.txt $(shell find runtime -name '*.py' -o -name '*.onnx')
+$(FLIGHT)/.installed: pyproject.toml constraints.txt $(shell find runtime -type f -not -name '*.pyc')
 	$(PYTHON) -m venv $(FLIGHT)
-	$(FLIGHT)/bin/python $(INSTALL) --force-reinstall --no-deps .
 	$(FLIGHT)/bin/python $(INSTALL) '.[cpu]'
 	@touch $@
 

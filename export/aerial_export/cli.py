@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from aerial_runtime import __version__
+from aerial_runtime.config import Parser
 from aerial_runtime.errors import ResourceError, UsageError, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `aerial-export`; return its exit code."""
-    parser = argparse.ArgumentParser(prog="aerial-export", description=__doc__)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    return run_command("aerial-export", lambda: _run(words))
+
+
+def _run(words: list[str]) -> int:
+    parser = Parser(prog="aerial-export", description=__doc__)
     parser.add_argument("checkpoint", type=Path, metavar="MODEL.pt", help="best.pt or last.pt of a training run")
     parser.add_argument(
         "-o",
@@ -24,11 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --output")
     parser.add_argument("--version", action="version", version=f"aerial {__version__}")
-    args = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments))
-    return run_command("aerial-export", lambda: _export(args.checkpoint, args.output, args.overwrite))
+    args = parser.parse_args(words)
+    return _export(args.checkpoint, args.output, args.overwrite)
 
 
 def _export(checkpoint: Path, output: Path | None, overwrite: bool) -> int:
+    if output is not None and output.exists() and output.samefile(checkpoint):
+        raise UsageError(f"the output {output} is the checkpoint itself; give another --output")
     if output is not None and output.exists() and not overwrite:
         raise UsageError(f"the output {output} exists; give --overwrite, or another --output")
     # Late: torch takes seconds to import, and --help needs none of it.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from aerial_runtime.card import CARD_METADATA_KEY, ModelCard, TensorSpec, card_from_json
 from aerial_runtime.errors import CheckError
@@ -32,6 +33,8 @@ def check_contract(model: onnx.ModelProto, card: ModelCard) -> None:
     _require(found == wanted, f"its inputs and outputs are {found}, the card promises {wanted}")
     for spec in card.inputs:
         _require(_is_cast_first(model, spec), f"{spec.name} must be cast before anything else, or TensorRT refuses it")
+    # A mask of bytes hides NaN: the cast makes it 0, "no target". So no weight may be one.
+    _require(all(map(_is_finite, model.graph.initializer)), "some of its weights are NaN or infinite")
     text = next((item.value for item in model.metadata_props if item.key == CARD_METADATA_KEY), None)
     _require(text is not None and card_from_json(text, "the graph") == card, "its card is not the checkpoint's")
 
@@ -40,6 +43,11 @@ def _is_cast_first(model: onnx.ModelProto, spec: TensorSpec) -> bool:
     """Tell whether the values of an input are read by casts alone; asking for its shape is free."""
     readers = {node.op_type for node in model.graph.node if spec.name in node.input}
     return "Cast" in readers and readers <= {"Cast", "Shape"}
+
+
+def _is_finite(tensor: TensorProto) -> bool:
+    values = numpy_helper.to_array(tensor)
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
 
 
 def _describe(info: onnx.ValueInfoProto) -> tuple[str, int, tuple[int | str, ...]]:

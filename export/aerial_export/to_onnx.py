@@ -47,14 +47,13 @@ def export_checkpoint(source: Path, output: Path, scenes: Scenes | None = None) 
     only by a file that agrees. Raises ModelError for the checkpoint, CheckError (and keeps no file) where the graph
     breaks the contract or disagrees with PyTorch, ResourceError where the file cannot be written.
     """
-    if not output.parent.is_dir():
-        raise ResourceError(f"cannot write {output}: there is no folder {output.parent}; make it, or choose another")
     checkpoint = load_checkpoint(source)
     model = build_model(checkpoint)
     check_contract(model, checkpoint.card)
     goldens = golden_answers(checkpoint, (scenes or synthetic_scenes)(checkpoint.card))
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         _write(temporary, model.SerializeToString())
         with open_backend(temporary, "cpu") as backend:
             report = check_parity(backend, goldens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -13,6 +13,8 @@ from aerial_runtime.errors import InputError, ModelError
 CARD_SCHEMA: Final = "aerial.card/1"
 CARD_METADATA_KEY = "aerial.card"  # in ONNX metadata_props and in checkpoints
 SHIPPED_LABEL_SPACE = "suas"
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -101,9 +103,9 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     abstain: head or heading name -> confidence under which the label is withheld.
     """
 
-    mask: float = 0.5
-    target: float = 0.5
-    abstain: dict[str, float] = {}
+    mask: Share = 0.5
+    target: Share = 0.5
+    abstain: dict[str, Share] = {}
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "schema"}):

@@ -31,7 +31,7 @@ NO_SOCKET = "none"
 class Config:
     """One flight. Fields are flags and keys of the TOML file at once; limits are checked for both."""
 
-    camera: str
+    camera: Annotated[str, msgspec.Meta(min_length=1)]
     models: Path = SHIPPED_MODELS
     segmenter: Path | None = None
     classifier: Path | None = None
@@ -67,13 +67,34 @@ def parse_config(argv: Sequence[str] | None = None) -> Config:
     if "camera" not in settings:
         raise UsageError("no --camera is given; name a folder, an image, a video file, /dev/videoN, or demo")
     try:
-        return msgspec.convert(settings, Config, dec_hook=lambda kind, value: kind(value))
+        config = msgspec.convert(settings, Config, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as error:
         reason, _, name = str(error).partition(" - at `$.")
         name = name.rstrip("`")
         raise UsageError(
             f"--{name.replace('_', '-')} cannot be {settings.get(name)!r}: {reason}; see --help"
         ) from error
+    _check_output(config)
+    return config
+
+
+def _check_output(config: Config) -> None:
+    """Raise UsageError where --output is a file that this flight reads: --overwrite would destroy it."""
+    read = {
+        "--camera": Path(config.camera),
+        "--segmenter": config.segmenter_path,
+        "--classifier": config.classifier_path,
+    }
+    for flag, path in read.items():
+        if config.output is not None and _is_same_file(config.output, path):
+            raise UsageError(f"--output {config.output} is also the file of {flag}; give another --output")
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is missing
+        return False
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

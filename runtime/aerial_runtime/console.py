@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections import deque
 
@@ -15,16 +13,6 @@ from aerial_runtime.pipeline import PipelineResult
 
 STAGES = ("segment", "classify", "total", "age")
 LAST_FRAMES = 10_000  # for the percentiles: bounds the memory of a flight of hours
-
-
-def say(line: str) -> bool:
-    """Print a line at once; return False when nobody reads any more, which must not end a flight."""
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's exit would fail too
-        return False
-    return True
 
 
 def frame_line(message: Detections) -> str:

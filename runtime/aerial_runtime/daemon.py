@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,11 +14,12 @@ import cv2
 from aerial_runtime.backends import open_backend
 from aerial_runtime.camera import Source, open_source
 from aerial_runtime.config import NO_SOCKET, Config, parse_config
-from aerial_runtime.console import Summary, frame_line, say
+from aerial_runtime.console import Summary, frame_line
 from aerial_runtime.contract import Detections
 from aerial_runtime.errors import InputError, run_command
 from aerial_runtime.pipeline import Pipeline
 from aerial_runtime.publish import JsonlWriter, Outlet, Publisher
+from aerial_runtime.say import say
 from aerial_runtime.score import format_score, read_labels, score_flight
 
 
@@ -35,10 +37,10 @@ def run(config: Config) -> int:
         stop = stack.enter_context(stop_on_signals())
         # The socket first: listeners find it while the models load, so they miss no frame.
         publisher = None if config.bind == NO_SOCKET else stack.enter_context(Publisher(config.bind))
+        # Nothing is written before the first message, so an old file survives whatever is wrong below.
+        writer = stack.enter_context(JsonlWriter(config.output, config.overwrite)) if config.output else None
         pipeline = open_pipeline(config, stack)
         source = stack.enter_context(open_source(config.camera))
-        # The file last: --overwrite must not cost an old file when something else is wrong.
-        writer = stack.enter_context(JsonlWriter(config.output, config.overwrite)) if config.output else None
         outlet = Outlet(config.source or source.name, pipeline.models, publisher, writer)
         pipeline.warm_up()
         fly(source, pipeline, outlet, stop, config.quiet)
@@ -56,6 +58,8 @@ def fly(source: Source, pipeline: Pipeline, outlet: Outlet, stop: threading.Even
         for frame in source:
             if stop.is_set():
                 break
+            if frame is None:
+                continue
             result = pipeline(frame)
             message = outlet.publish(frame, result, source.dropped)
             summary.add(message, result)
@@ -63,7 +67,7 @@ def fly(source: Source, pipeline: Pipeline, outlet: Outlet, stop: threading.Even
             if source.truth_path is not None:
                 flown.append(message)
     finally:
-        if summary.frames:
+        if summary.frames or stop.is_set():
             say(summary.text(source.unreadable, source.dropped, pipeline.provider))
     if stop.is_set():
         return
@@ -84,11 +88,31 @@ def open_pipeline(config: Config, stack: ExitStack) -> Pipeline:
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """Give an event that SIGTERM and SIGINT set, so that a flight ends after the frame it is at."""
+    """Give an event that SIGTERM and SIGINT set, so that a flight ends after the frame it is at.
+
+    A second signal ends the process at once, with 128 and its number: Python's own handlers wait for the main
+    thread, which may hang in a camera's driver, so a thread of its own listens.
+    """
     stop = threading.Event()
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)  # Python asks for it
+    threading.Thread(target=_hear_signals, args=(ours, stop), daemon=True).start()
+    fd_before = signal.set_wakeup_fd(theirs.fileno())
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(fd_before)
+        theirs.close()  # ends the thread
+
+
+def _hear_signals(wakeup: socket.socket, stop: threading.Event) -> None:
+    """Read the number of each signal as a byte, nothing at the end; at the second end the process."""
+    with wakeup:
+        if wakeup.recv(1):
+            stop.set()
+        second = wakeup.recv(1)
+        if second:
+            os._exit(128 + second[0])

@@ -16,6 +16,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from aerial_runtime.say import fill_closed_streams, flush_stdout, say
+
 
 class AerialError(Exception):
     """Base of all errors that end a command with a sentence instead of a traceback."""
@@ -63,14 +65,19 @@ def run_command(name: str, command: Callable[[], int]) -> int:
     Ctrl-C outside a command's own handling exits with 130, as shells do. Anything else is a bug
     and keeps its traceback.
     """
+    fill_closed_streams()
     try:
-        return command()
+        code = command()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a full disk still is an error and a reader that has gone none
+        return code
     except AerialError as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
+        say(f"{name}: error: {error}", error=True)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
+        say(f"{name}: interrupted", error=True)
         return 130
     except BrokenPipeError:  # the reader of our output has gone (aerial-listen | head): not an error
-        sys.stderr.close()
         return 0
+    finally:
+        flush_stdout()  # also after --help, which ends the process from within the command

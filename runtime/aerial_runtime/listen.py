@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -12,12 +11,14 @@ import zmq
 
 from aerial_runtime import __version__
 from aerial_runtime.config import DEFAULT_ENDPOINT, Parser
-from aerial_runtime.console import say, target_line
+from aerial_runtime.console import target_line
 from aerial_runtime.contract import DETECTIONS_SCHEMA, Detections
 from aerial_runtime.errors import ResourceError, UsageError, run_command
-from aerial_runtime.publish import TOPIC
+from aerial_runtime.publish import TOPIC, is_endpoint
+from aerial_runtime.say import say
 
 RECONNECT_MS = 20  # ZeroMQ's 100 would miss the first frames of a daemon that starts after us
+MAX_TIMEOUT_S = 1_000_000.0  # eleven days; ZeroMQ's wait is 31 bits of milliseconds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,17 +33,23 @@ def listen(options: argparse.Namespace) -> int:
         with zmq.Context() as context, context.socket(zmq.SUB) as socket:
             socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
             socket.set(zmq.SUBSCRIBE, TOPIC)
-            try:
-                socket.connect(options.connect)
-            except zmq.ZMQError as error:
-                bad = f"--connect {options.connect!r} is not an endpoint"
-                raise UsageError(f"{bad}; write it like {DEFAULT_ENDPOINT}") from error
+            _connect(socket, options.connect)
             _print_messages(socket, options)
     except KeyboardInterrupt:  # the usual end
         pass
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    bad = f"--connect {endpoint!r} is not an endpoint; write it like {DEFAULT_ENDPOINT}"
+    if not is_endpoint(endpoint):
+        raise UsageError(bad)
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        raise UsageError(bad) from error
 
 
 def _print_messages(socket: zmq.Socket[bytes], options: argparse.Namespace) -> None:
@@ -57,11 +64,12 @@ def _print_messages(socket: zmq.Socket[bytes], options: argparse.Namespace) -> N
                 f"heard {heard} messages on {options.connect}, then none for {options.timeout:g} s; "
                 "check that aerial-runtime runs and binds there"
             )
-        payload = socket.recv_multipart()[1]
+        parts = socket.recv_multipart()
+        payload = parts[1] if len(parts) > 1 else parts[0]  # one part is not ours, and will not decode
         try:
             message = decoder.decode(payload)
         except msgspec.DecodeError as error:
-            print(f"aerial-listen: a message that is not {DETECTIONS_SCHEMA}: {error}", file=sys.stderr, flush=True)
+            say(f"aerial-listen: a message that is not {DETECTIONS_SCHEMA}: {error}", error=True)
             continue
         heard += 1
         _note_gap(message, expected)
@@ -74,10 +82,26 @@ def _note_gap(message: Detections, expected: dict[str, int]) -> None:
     """Say on stderr when messages are missing before this one, or the daemon has started again."""
     lost = message.sequence - expected.get(message.source, message.sequence)
     if lost > 0:
-        print(f"aerial-listen: {lost} messages of {message.source} lost", file=sys.stderr, flush=True)
+        say(f"aerial-listen: {lost} messages of {message.source} lost", error=True)
     elif lost < 0:
-        print(f"aerial-listen: {message.source} has started again", file=sys.stderr, flush=True)
+        say(f"aerial-listen: {message.source} has started again", error=True)
     expected[message.source] = message.sequence + 1
+
+
+def _count(text: str) -> int:
+    """Return a number of messages from 1 on; argparse makes a usage error of the exception."""
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
+    return count
+
+
+def _seconds(text: str) -> float:
+    """Return seconds; argparse makes a usage error of the exception."""
+    seconds = float(text)
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise argparse.ArgumentTypeError(f"must be more than 0 and at most {MAX_TIMEOUT_S:.0f} seconds, not {text}")
+    return seconds
 
 
 def _parser() -> Parser:
@@ -85,7 +109,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--connect", default=DEFAULT_ENDPOINT, metavar="ENDPOINT", help="ZeroMQ endpoint (default: %(default)s)")
     add("--json", action="store_true", help="print each message as it came, one JSON object a line")
-    add("--count", type=int, metavar="N", help="end after so many messages (default: never)")
-    add("--timeout", type=float, metavar="S", help="end after so many seconds without a message (default: never)")
+    add("--count", type=_count, metavar="N", help="end after so many messages (default: never)")
+    add("--timeout", type=_seconds, metavar="S", help="end after so many seconds without a message (default: never)")
     add("--version", action="version", version=f"%(prog)s {__version__}")
     return parser

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
@@ -32,6 +34,8 @@ class Publisher:
         self._socket.set(zmq.SNDHWM, SEND_QUEUE_MESSAGES)  # before bind: later it would have no effect
         self._socket.set(zmq.LINGER, LINGER_MS)
         try:
+            if not is_endpoint(endpoint):
+                raise zmq.ZMQError(errno.EINVAL)
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
             self.close()
@@ -59,39 +63,65 @@ class JsonlWriter:
     """A file of JSON objects, one a line; each line is with the operating system when `write` returns."""
 
     def __init__(self, path: Path, overwrite: bool = False) -> None:
-        """Open the file. Raises UsageError if it exists and `overwrite` is not given, ResourceError if it cannot be."""
+        """Check that the file can be written, but change and leave nothing: only the first line does.
+
+        Raises UsageError if it exists and `overwrite` is not given, ResourceError if it cannot be written.
+        """
         self._path = path
-        try:
-            self._file = path.open("wb" if overwrite else "xb", buffering=0)
-        except FileExistsError as error:
-            raise UsageError(f"the output {path} exists; give --overwrite, or another --output") from error
-        except OSError as error:
-            raise ResourceError(f"cannot write the output {path} ({error.strerror}); give another --output") from error
         self._whole_bytes = 0
+        self._file: FileIO | None = None
+        with self._opening():
+            if overwrite and path.exists():
+                self._file = path.open("ab", buffering=0)  # held open: what reads a pipe would see its end
+            else:
+                path.open("xb").close()
+                path.unlink()
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Map the errors of opening the file."""
+        try:
+            yield
+        except FileExistsError as error:
+            raise UsageError(f"the output {self._path} exists; give --overwrite, or another --output") from error
+        except OSError as error:
+            reason = f"cannot write the output {self._path} ({error.strerror})"
+            raise ResourceError(f"{reason}; give another --output") from error
+
+    def _begin(self) -> FileIO:
+        """Return the file, at the first line new or emptied."""
+        with self._opening():
+            if self._file is None:
+                self._file = self._path.open("xb", buffering=0)
+            elif self._whole_bytes == 0 and _is_regular(self._file):
+                self._file.truncate(0)
+        return self._file
 
     def write(self, payload: bytes) -> None:
         """Append one line. Raises ResourceError where the disk takes no more; the lines before stay whole."""
         line = payload + b"\n"
+        file = self._begin()
         try:
             written = 0
             while written < len(line):
-                written += self._file.write(line[written:])
+                written += file.write(line[written:])
         except OSError as error:
-            self._cut_partial_line()
+            self._cut_partial_line(file)
             raise ResourceError(
                 f"cannot write on to the output {self._path} ({error.strerror}); free the disk, "
                 "what is written so far is whole"
             ) from error
         self._whole_bytes += len(line)
 
-    def _cut_partial_line(self) -> None:
-        if stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
-            with contextlib.suppress(OSError):  # the error that led here is the one to report
-                self._file.truncate(self._whole_bytes)
+    def _cut_partial_line(self, file: FileIO) -> None:
+        if _is_regular(file):
+            with suppress(OSError):  # the error that led here is the one to report
+                file.truncate(self._whole_bytes)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def __enter__(self) -> JsonlWriter:
         return self
@@ -142,15 +172,34 @@ def detections_of(
     age_ms = (time.monotonic_ns() - frame.captured_mono_ns) / 1e6
     times_ms = (age_ms, result.segment_ms, result.classify_ms, result.total_ms)
     return Detections(
-        source=source,
+        source=_utf8(source),
         sequence=sequence,
         sent_utc_ns=time.time_ns(),
-        frame=FrameInfo(frame.name, frame.index, width, height, frame.captured_utc_ns, frame.captured_mono_ns),
+        frame=FrameInfo(_utf8(frame.name), frame.index, width, height, frame.captured_utc_ns, frame.captured_mono_ns),
         timing_ms=TimingMs(*(round(value, 3) for value in times_ms)),
         dropped=dropped,
         models=models,
         targets=result.targets,
     )
+
+
+def _utf8(name: str) -> str:
+    """Escape the bytes of a file name that are no UTF-8: JSON has none."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _is_regular(file: FileIO) -> bool:
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
+def is_endpoint(endpoint: str) -> bool:
+    """Tell whether the port of a tcp endpoint is one: libzmq takes 99999 for 34463, and 5556x for 5556.
+
+    True for other transports, which have none. `*` and 0 are a free port of the system's choice.
+    """
+    port = endpoint.rpartition(":")[2]
+    is_port = port == "*" or (port.isascii() and port.isdecimal() and int(port) <= 65535)
+    return is_port or not endpoint.startswith("tcp://")
 
 
 def _bind_error(endpoint: str, error: zmq.ZMQError) -> UsageError | ResourceError:

@@ -37,6 +37,11 @@ class LabelledBox:
     truncated: bool = False
     attributes: dict[str, str | None] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a box without area."""
+        if min(self.w, self.h) < 1:
+            raise ValueError(f"a box of {self.w}x{self.h} pixels")
+
     @property
     def box(self) -> Box:
         """The label as a box."""
@@ -71,7 +76,7 @@ def read_labels(path: Path) -> list[LabelledFrame]:
         raw = msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]])
         return [_frame_from_json(row) for row in raw]
     except OSError as error:
-        raise InputError(f"cannot read the labels {path} ({error.strerror})") from error
+        raise InputError(f"cannot read the labels {path} ({error.strerror}); check the path") from error
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is not a label file ({type(error).__name__}: {error}); it must be a JSON list of "
@@ -106,7 +111,7 @@ def read_detections(path: Path) -> list[Detections]:
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except OSError as error:
-        raise InputError(f"cannot read the detections {path} ({error.strerror})") from error
+        raise InputError(f"cannot read the detections {path} ({error.strerror}); check the path") from error
     rows = []
     for number, line in enumerate(lines, 1):
         try:
@@ -114,7 +119,9 @@ def read_detections(path: Path) -> list[Detections]:
         except msgspec.DecodeError as error:
             if number == len(lines) and not line.endswith(b"\n"):
                 break
-            raise InputError(f"{path}, line {number}, is not a detections message ({error})") from error
+            raise InputError(
+                f"{path}, line {number}, is not a detections message ({error}); give what aerial-runtime --output wrote"
+            ) from error
     return rows
 
 
@@ -130,10 +137,13 @@ class AttributeScore:
 
 @dataclass
 class Score:
-    """What a flight found. by_size: lower edge of the bin in px -> [found, labels]."""
+    """What a flight found.
+
+    by_size: lower edge of the bin in px -> [found, labels]. warnings: what makes the score doubtful.
+    """
 
     frames: int = 0
-    unseen_frames: int = 0
+    complete_frames: int = 0
     labels: int = 0
     found: int = 0
     extra: int = 0
@@ -144,6 +154,7 @@ class Score:
     by_size: dict[int, list[int]] = field(default_factory=lambda: {edge: [0, 0] for edge in SIZE_BINS_PX})
     missed: list[str] = field(default_factory=list)
     extras: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def recall(self) -> float:
@@ -152,8 +163,8 @@ class Score:
 
     @property
     def extras_per_frame(self) -> float:
-        """Detections without a label, a frame."""
-        return self.extra / self.frames if self.frames else 0.0
+        """Detections without a label, a frame whose every target is labelled."""
+        return self.extra / self.complete_frames if self.complete_frames else 0.0
 
 
 def score_flight(
@@ -161,13 +172,23 @@ def score_flight(
 ) -> Score:
     """Score the detections of each labelled frame (matched by file name); frames without labels are left out."""
     space = space or load_label_space("suas")
-    seen = {message.frame.name: message for message in detections}
+    messages = list(detections)
+    seen = {message.frame.name: message for message in messages}
     score = Score()
     for frame in labels:
         message = seen.get(frame.image)
         score.frames += 1
-        score.unseen_frames += message is None
+        score.complete_frames += frame.complete
         _score_frame(score, frame, message.targets if message else [], space)
+    unseen = sum(frame.image not in seen for frame in labels)
+    if unseen:
+        score.warnings.append(f"{unseen} labelled frames have no detections message; all in them counts as missed")
+    if len(seen) < len(messages):
+        score.warnings.append(f"{len(messages) - len(seen)} messages share a frame name; only the last of each counts")
+    known = {head.name for head in space.heads} | ({space.heading.name} if space.heading else set())
+    strange = {name for frame in labels for label in frame.targets for name in label.attributes} - known
+    if strange:
+        score.warnings.append(f"{sorted(strange)} are not in the label space {space.name!r}; give --label-space")
     return score
 
 
@@ -272,8 +293,7 @@ def format_score(score: Score) -> str:
         f"found {score.found}  missed {score.labels - score.found}  extra {score.extra}   "
         f"recall {100 * score.recall:.1f} %   extras/frame {score.extras_per_frame:.2f}",
     ]
-    if score.unseen_frames:
-        lines.append(f"WARNING: {score.unseen_frames} labelled frames have no detections message")
+    lines += [f"WARNING: {warning}" for warning in score.warnings]
     sizes = [*SIZE_BINS_PX, None]
     for low, high in zip(SIZE_BINS_PX, sizes[1:], strict=True):
         found, labels = score.by_size[low]

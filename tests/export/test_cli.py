@@ -53,8 +53,15 @@ def test_bad_input_is_one_sentence_and_the_right_code(save_segmenter, tmp_path, 
     del content["aerial.card"]
     torch.save(content, tmp_path / "cardless.pt")
     assert "no model card" in error_of(capsys, [str(tmp_path / "cardless.pt")], 3)
-    assert "no folder" in error_of(capsys, [str(source), "-o", str(tmp_path / "no" / "m.onnx")], 5)
+    assert "the checkpoint itself" in error_of(capsys, [str(source), "-o", str(source), "--overwrite"], 2)
+    assert "--unknown" in error_of(capsys, [str(source), "--unknown"], 2)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["cardless.pt", "model.pt", "text.pt"]
+
+
+def test_a_folder_for_the_output_is_made(save_segmenter, tmp_path, capsys, quick_build):
+    output = tmp_path / "new" / "m.onnx"
+    assert main([str(save_segmenter()), "-o", str(output)]) == 0 and output.is_file()
+    assert "cannot write" in error_of(capsys, [str(tmp_path / "model.pt"), "-o", str(output / "m.onnx")], 5)
 
 
 def test_a_failed_check_exits_with_6(save_segmenter, capsys, monkeypatch, quick_build):

@@ -1,6 +1,7 @@
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from aerial_export.graph_contract import check_contract
 from aerial_runtime.card import CARD_METADATA_KEY, Head, LabelSpace, ModelCard, TensorSpec, card_to_json
@@ -59,6 +60,13 @@ def test_a_graph_that_keeps_it():
 def test_a_graph_that_breaks_it(model, message):
     onnx.checker.check_model(model)
     with pytest.raises(CheckError, match=message):
+        check_contract(model, CARD)
+
+
+def test_weights_that_are_no_numbers_are_refused():
+    model = graph()
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1.0, np.nan], np.float32), "w"))
+    with pytest.raises(CheckError, match="NaN"):
         check_contract(model, CARD)
 
 

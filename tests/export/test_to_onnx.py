@@ -136,9 +136,10 @@ def test_weights_that_are_not_numbers_are_refused(save_classifier, tmp_path):
     assert not (tmp_path / "m.onnx").exists()
 
 
-def test_no_such_folder(save_segmenter, tmp_path):
-    with pytest.raises(ResourceError, match="there is no folder"):
-        export_checkpoint(save_segmenter(), tmp_path / "no" / "m.onnx", no_scenes)
+def test_a_file_where_a_folder_should_be(save_segmenter, tmp_path, quick_build):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError, match="cannot write"):
+        export_checkpoint(save_segmenter(), tmp_path / "file" / "m.onnx", no_scenes)
 
 
 def test_a_full_disk_leaves_the_old_file(save_segmenter, tmp_path, monkeypatch, quick_build):

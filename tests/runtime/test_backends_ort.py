@@ -102,6 +102,13 @@ def test_says_what_to_install_where_there_is_no_engine(monkeypatch, tiny_models)
         open_backend(tiny_models / "segmenter.onnx")
 
 
+def test_uses_all_cores_where_the_system_does_not_tell_ours(tiny_models, monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    with open_backend(tiny_models / "segmenter.onnx") as backend:
+        assert backend._session.get_session_options().intra_op_num_threads == 3
+
+
 def test_uses_only_the_cores_of_this_process(tiny_models):
     core = min(os.sched_getaffinity(0))
     script = (

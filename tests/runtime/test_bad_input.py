@@ -84,10 +84,11 @@ def test_unusual_images_fly(fly, tmp_path, image):
 
 def test_the_libraries_below_add_no_lines_of_their_own(frames, tiny_models, tmp_path, capfd):
     """libpng, libtiff and FFmpeg write to stderr themselves, past Python."""
-    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    y, x = np.mgrid[:200, :300]
+    image = np.dstack([x * 255 // 300, y * 255 // 200, (x + y) // 2]).astype(np.uint8)  # as smooth as real ones
     for name in ("a.jpg", "b.png", "c.tif", "d.bmp"):
         data = cv2.imencode(name[1:], image)[1].tobytes()
-        (frames / name).write_bytes(data[: len(data) // 2])
+        (frames / name).write_bytes(data[: len(data) // 2] + (b"\xff\xd9" if name == "a.jpg" else b""))
     usual = ["--models", str(tiny_models), "--bind", "none", "--quiet", "--camera"]
     assert main([*usual, str(frames)]) == 0
     lines = capfd.readouterr().err.splitlines()
@@ -171,19 +172,39 @@ def test_models_that_disagree(fly, tmp_path, kit):
     refused(fly("--classifier", kit.build_classifier(tmp_path / "m.onnx", card)), 3, "crop margins", "1.5", "m.onnx")
 
 
+def test_an_output_that_is_also_an_input(fly, frames, tmp_path, tiny_models):
+    before = (tiny_models / "classifier.onnx").read_bytes()
+    (tmp_path / "link").symlink_to(frames / "good.png")
+    one = ["--camera", frames / "good.png", "--overwrite", "--output"]
+    refused(fly(*one, frames / "good.png"), 2, "--output", "the file of --camera", frames / "good.png")
+    refused(fly(*one, tmp_path / "link"), 2, "the file of --camera")
+    refused(fly(*one, tiny_models / "classifier.onnx"), 2, "the file of --classifier")
+    assert (tiny_models / "classifier.onnx").read_bytes() == before
+
+
 @pytest.mark.parametrize("output", ["target", "kind"])
 def test_nan(fly, tmp_path, kit, output):
     path = kit.build_classifier(tmp_path / "nan.onnx", kit.classifier_card(), broken=output)
     refused(fly("--classifier", path), 3, "nan.onnx", f"'{output}'", "NaN")
 
 
-def test_existing_output_is_kept(fly, tmp_path):
+def test_existing_output_is_kept(fly, tmp_path, kit):
     path = tmp_path / "old.jsonl"
     path.write_text("old\n")
     refused(fly("--output", path), 2, path, "--overwrite")
     refused(fly("--output", path, "--overwrite", "--segmenter", "nowhere.onnx"), 3, "nowhere.onnx")
     refused(fly("--output", path, "--overwrite", "--camera", "nowhere.png"), 3, "nowhere.png")
+    nan = kit.build_classifier(tmp_path / "nan.onnx", kit.classifier_card(), broken="kind")
+    refused(fly("--output", path, "--overwrite", "--classifier", nan), 3, "NaN")
+    (tmp_path / "text.png").write_text("text")
+    assert fly("--output", path, "--overwrite", "--camera", tmp_path / "text.png")[0] == 3
     assert path.read_text() == "old\n"
+
+
+def test_a_flight_without_a_message_leaves_no_output(fly, tmp_path):
+    (tmp_path / "text.png").write_text("text")
+    assert fly("--output", tmp_path / "out.jsonl", "--camera", tmp_path / "text.png")[0] == 3
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_unwritable_output(fly, tmp_path):
@@ -199,6 +220,7 @@ def test_busy_port(fly):
 
 def test_bad_endpoint(fly):
     refused(fly("--bind", "localhost"), 2, "localhost")
+    refused(fly("--bind", "tcp://127.0.0.1:99999"), 2, "tcp://127.0.0.1:99999", "is not an endpoint")
 
 
 def test_bad_config(fly, tmp_path):

@@ -18,7 +18,7 @@ def write_frame(path, width=8, height=6):
 
 def flown(uri):
     with open_source(str(uri)) as source:
-        return [(frame.name, frame.index) for frame in source], source
+        return [(frame.name, frame.index) for frame in source if frame is not None], source
 
 
 def test_a_folder_in_the_order_of_its_names_with_other_files_left_out(tmp_path):
@@ -28,7 +28,7 @@ def test_a_folder_in_the_order_of_its_names_with_other_files_left_out(tmp_path):
     (tmp_path / "flight" / "deeper").mkdir()
     frames, source = flown(tmp_path / "flight")
     assert frames == [("a.JPG", 0), ("b.png", 1), ("c.tiff", 2)]
-    assert (source.name, source.unreadable, source.live, source.truth_path) == ("flight", 0, False, None)
+    assert (source.name, source.unreadable, source.truth_path) == ("flight", 0, None)
 
 
 def test_one_file_and_a_pattern(tmp_path):
@@ -54,6 +54,13 @@ def test_unreadable_files_are_counted_and_said_and_keep_their_index(tmp_path, ca
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert "b.jpg" in lines[0] and "c.jpg is empty" in lines[1]
+
+
+def test_an_unreadable_file_is_an_attempt_without_a_frame(tmp_path):
+    write_frame(tmp_path / "b.png")
+    (tmp_path / "a.png").write_text("text")
+    with open_source(str(tmp_path)) as source:
+        assert [frame and frame.name for frame in source] == [None, "b.png"]
 
 
 def test_sizes_may_change_in_mid_stream(tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -92,6 +94,51 @@ def test_a_jpeg_whose_tail_is_zeros_is_refused(tmp_path):
     path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
     with pytest.raises(InputError, match="cut short"):
         read_image(path)
+
+
+def gradient() -> np.ndarray:
+    """A smooth picture: its codes are short, so that libjpeg survives damage that noise would not."""
+    y, x = np.mgrid[:200, :300]
+    return np.dstack([x * 255 // 300, y * 255 // 200, (x + y) // 2]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("restart", [0, 4])
+def test_half_a_jpeg_with_an_end_mark_is_refused(tmp_path, capfd, restart):
+    data = encoded(".jpg", gradient(), cv2.IMWRITE_JPEG_RST_INTERVAL, restart)
+    path = tmp_path / "half.jpg"
+    half = len(data) // 2
+    for zeros in (0, len(data) - half - 2):
+        path.write_bytes(data[:half] + bytes(zeros) + b"\xff\xd9")
+        with pytest.raises(InputError, match=r"half\.jpg is damaged \(Corrupt JPEG data: "):
+            read_image(path)
+    path.write_bytes(data)
+    assert read_image(path).shape == (200, 300, 3)
+    assert capfd.readouterr().err == ""
+
+
+def test_the_lines_of_libpng_are_the_reason(tmp_path, capfd):
+    data = encoded(".png", gradient())
+    path = tmp_path / "half.png"
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"half\.png is damaged \(libpng error: .*\)$"):
+        read_image(path)
+    os.write(2, b"stderr is itself again\n")
+    assert capfd.readouterr().err == "stderr is itself again\n"
+
+
+def open_files() -> list[str]:
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+
+
+def test_reading_leaves_no_file_open(tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded(".png", noise(4, 4, 3)))
+    (tmp_path / "b.png").write_bytes(encoded(".png", noise(60, 40, 3))[:3000])
+    before = open_files()
+    for _ in range(5):
+        read_image(tmp_path / "a.png")
+        with pytest.raises(InputError):
+            read_image(tmp_path / "b.png")
+    assert open_files() == before
 
 
 def test_a_jpeg_with_something_behind_it_is_whole(tmp_path):

@@ -69,6 +69,7 @@ def test_a_missing_file_is_named():
         (["--conf", "nan"], r"--conf cannot be nan"),
         (["--conf", "much"], r"--conf: invalid float value: 'much'"),
         (["--device", "gpu"], r"--device cannot be 'gpu'"),
+        (["--camera", ""], r"--camera cannot be ''"),
         (["--threads", "0"], r"--threads cannot be 0"),
         (["--max-candidates", "0"], r"--max-candidates cannot be 0"),
         (["--outptu", "x"], r"unrecognized arguments: --outptu"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -183,6 +184,61 @@ def test_a_signal_ends_the_flight_cleanly(tmp_path, long_flight, tiny_models, nu
     assert f"{len(messages)} in " in out
 
 
+def test_a_signal_ends_a_flight_without_readable_frames(tmp_path, tiny_models):
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    (tmp_path / "text").write_text("text")
+    for index in range(20_000):
+        os.link(tmp_path / "text", folder / f"{index:05}.png")
+    process = start(folder, tiny_models, "none")
+    try:
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert len(err.splitlines()) < 19_999
+    assert "frames    0 in " in out and "; 0 unreadable" not in out
+
+
+def test_a_stop_while_the_camera_gives_nothing_is_a_stop(tmp_path, tiny_models, capsys, monkeypatch):
+    class Camera:
+        """OpenCV's camera whose wait for a frame is ended by a signal."""
+
+        isOpened = set = lambda *_: True  # noqa: N815 (OpenCV's name)
+
+        def read(self):
+            signal.raise_signal(signal.SIGTERM)
+            return False, None
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr("aerial_runtime.camera.video.cv2.VideoCapture", lambda *_: Camera())
+    assert fly("/dev/null", tiny_models, "--output", tmp_path / "out.jsonl") == 0
+    out, err = capsys.readouterr()
+    assert err == "" and "frames    0 in " in out
+
+
+def test_a_second_signal_ends_a_flight_that_hangs(tmp_path, tiny_models):
+    """A pipe that nobody writes to hangs as a bad driver does."""
+    os.mkfifo(tmp_path / "hangs.png")
+    process = start(tmp_path / "hangs.png", tiny_models, f"ipc://{tmp_path}/socket")
+    try:
+        while not (tmp_path / "socket").exists():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 128 + signal.SIGINT
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_listeners_hear_what_the_file_holds(tmp_path, long_flight, tiny_models):
     endpoint, output = f"ipc://{tmp_path}/socket", tmp_path / "out.jsonl"
     with zmq.Context() as context, context.socket(zmq.SUB) as socket:
@@ -209,6 +265,17 @@ def test_nobody_reading_the_console_does_not_end_the_flight(tmp_path, flight, ti
     _, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")
     assert len(read_jsonl(output)) == 4
+
+
+def test_a_console_that_takes_nothing_does_not_end_the_flight(tmp_path, flight, tiny_models):
+    """Full disks and readers that have gone, on both streams; the second frame is unreadable, which is said."""
+    (flight / "f1.png").write_text("text")
+    command = [*DAEMON, "--camera", str(flight), "--models", str(tiny_models), "--bind", "none", "--output"]
+    for name, streams in {"full": ">/dev/full 2>&1", "gone": "2>&1 | true", "closed": ">&- 2>&-"}.items():
+        output = tmp_path / name
+        line = f"set -o pipefail; {shlex.join([*command, str(output)])} {streams}"
+        assert subprocess.run(["bash", "-c", line]).returncode == 0, name
+        assert len(read_jsonl(output)) == 3
 
 
 def test_a_nan_in_mid_flight_keeps_what_is_written(tmp_path, flight, kit, tiny_models, capsys):

@@ -10,6 +10,7 @@ import time
 
 import msgspec
 import pytest
+import zmq
 
 from aerial_runtime.contract import Attribute, Box, Detections, FrameInfo, Target, TimingMs
 from aerial_runtime.listen import main
@@ -105,6 +106,37 @@ def test_the_end_of_a_flight_is_no_error(endpoint, capsys):
 def test_a_bad_endpoint_is_a_usage_error(capsys):
     assert main(["--connect", "localhost"]) == 2
     assert "--connect 'localhost' is not an endpoint" in capsys.readouterr().err
+
+
+def test_a_message_of_one_part_is_noted(endpoint, capsys):
+    def send(socket):
+        while not done.wait(0.02):
+            socket.send(b"detections")
+            socket.send_multipart([b"detections", msgspec.json.encode(message(0))])
+
+    done = threading.Event()
+    with zmq.Context() as context, context.socket(zmq.PUB) as socket:
+        socket.bind(endpoint)
+        sender = threading.Thread(target=send, args=(socket,))
+        sender.start()
+        assert main(["--connect", endpoint, "--count", "2", "--timeout", "10"]) == 0
+        done.set()
+        sender.join()
+    assert "aerial-listen: a message that is not aerial.detections/1: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *(["--timeout", seconds] for seconds in ("nan", "inf", "1e12", "0", "-1", "soon")),
+        *(["--count", count] for count in ("0", "-1", "many")),
+        ["--connect", "tcp://127.0.0.1:99999"],
+    ],
+)
+def test_what_cannot_be_is_a_usage_error(flags, capsys):
+    assert main(flags) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert flags[0] in line and flags[1] in line
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

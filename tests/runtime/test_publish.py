@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -83,10 +85,23 @@ def test_a_busy_port_is_named():
             Publisher(endpoint)
 
 
-@pytest.mark.parametrize("endpoint", ["nonsense", "foo://1", "tcp://127.0.0.1:port"])
+@pytest.mark.parametrize(
+    "endpoint",
+    ["nonsense", "foo://1", "tcp://127.0.0.1:port", "tcp://127.0.0.1:99999", "tcp://127.0.0.1:5556x", "tcp://[::1]:-1"],
+)
 def test_what_is_no_endpoint_is_named(endpoint):
-    with pytest.raises(UsageError, match=f"--bind '{endpoint}' is not an endpoint"):
+    with pytest.raises(UsageError, match=re.escape(f"--bind '{endpoint}' is not an endpoint")):
         Publisher(endpoint)
+
+
+@pytest.mark.parametrize("port", ["*", "0"])
+def test_a_free_port_can_be_asked_for(port):
+    Publisher(f"tcp://127.0.0.1:{port}").close()
+
+
+def test_a_name_that_is_no_utf8_is_escaped():
+    picture = Frame(np.zeros((6, 8, 3), np.uint8), "f\udcff.png", 0, 0, 0)
+    assert Outlet("cam\udcff", {}, None, None).publish(picture, result(), 0).frame.name == "f\\udcff.png"
 
 
 def test_an_address_that_is_not_ours_is_named():
@@ -149,8 +164,24 @@ def test_an_existing_output_is_kept_unless_told_otherwise(tmp_path):
         JsonlWriter(path)
     assert path.read_text() == "old\n"
     with JsonlWriter(path, overwrite=True) as writer:
+        assert path.read_text() == "old\n"
         writer.write(b"new")
-    assert path.read_text() == "new\n"
+        writer.write(b"newer")
+    assert path.read_text() == "new\nnewer\n"
+
+
+def test_nothing_written_leaves_no_file(tmp_path):
+    for overwrite in (False, True):
+        JsonlWriter(tmp_path / "out.jsonl", overwrite).close()
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_can_be_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE)
+    with JsonlWriter(tmp_path / "pipe", overwrite=True) as writer:
+        writer.write(b"{}")
+    assert reader.communicate(timeout=10)[0] == b"{}\n"
 
 
 def test_a_line_is_there_when_write_returns(tmp_path):

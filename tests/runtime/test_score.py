@@ -104,8 +104,20 @@ def test_orientation_forgives_what_symmetry_hides(letter, said, raw, right):
 
 def test_frames_without_a_message_are_missed_and_told():
     score = score_flight([LabelledFrame("gone", [LabelledBox(0, 0, 20, 20)])], [])
-    assert (score.unseen_frames, score.found, score.labels) == (1, 0, 1)
+    assert (score.found, score.labels) == (0, 1)
     assert "WARNING: 1 labelled frames" in format_score(score)
+
+
+def test_doubtful_scores_are_told():
+    frame = LabelledFrame("a", [LabelledBox(0, 0, 20, 20, attributes={"kind": "pad"})])
+    text = format_score(score_flight([frame], [message("a"), message("a", target(0, 0, 20, 20))]))
+    assert "share a frame name" in text and "['kind'] are not in the label space 'suas'" in text
+
+
+def test_extras_are_told_per_completely_labelled_frame():
+    frames = [LabelledFrame("a", []), LabelledFrame("b", [], complete=False)]
+    score = score_flight(frames, [message("a", target(0, 0, 9, 9)), message("b", target(0, 0, 9, 9))])
+    assert score.extras_per_frame == 1.0
 
 
 def test_recall_by_size():
@@ -133,7 +145,13 @@ def test_wrong_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.json"):
         read_labels(tmp_path / "none.json")
     bad = tmp_path / "bad.json"
-    for text in ("not json", "{}", '[{"targets": []}]', '[{"image": "a", "targets": [{"x": 1}]}]'):
+    for text in (
+        "not json",
+        "{}",
+        '[{"targets": []}]',
+        '[{"image": "a", "targets": [{"x": 1}]}]',
+        '[{"image": "a", "targets": [{"x": 1, "y": 1, "w": -5, "h": 5}]}]',
+    ):
         bad.write_text(text)
         with pytest.raises(InputError, match="not a label file"):
             read_labels(bad)

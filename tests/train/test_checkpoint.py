@@ -123,6 +123,14 @@ def test_what_is_not_whole_is_refused(saved, change, message):
         load_checkpoint(saved)
 
 
+def test_diverged_weights_are_refused(tmp_path):
+    network = UNet(UNetConfig(filters=(4, 8)))
+    network.head.weight.data.fill_(float("nan"))
+    save_checkpoint(tmp_path / "model.pt", network, segmenter_card())
+    with pytest.raises(ModelError, match="NaN"):
+        load_checkpoint(tmp_path / "model.pt")
+
+
 def test_unwritable_place_is_a_resource_error(tmp_path):
     with pytest.raises(ResourceError, match="choose another"):
         save_checkpoint(tmp_path / "no" / "m.pt", UNet(UNetConfig(filters=(4,))), segmenter_card())

@@ -18,10 +18,9 @@ def test_every_command_has_help(command, capsys):
 
 
 def test_no_command_and_unknown_commands_are_usage_errors(capsys):
-    for words in ([], ["nonsense"], ["scenes"]):
-        with pytest.raises(SystemExit) as ended:
-            cli.main(words)
-        assert ended.value.code == 2
+    for words in ([], ["nonsense"], ["scenes"], ["segmenter", "--name", "a", "--unknown", "1"]):
+        assert cli.main(words) == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_missing_ground_package_is_named(monkeypatch, capsys):
@@ -46,6 +45,8 @@ def test_sheets_of_crops_and_frames(tmp_path, capsys):
     [
         (["--sheet", "none/sheet.png", "--count", "1"], 5, "none/sheet.png"),
         (["--sheet", "s.png", "--count", "0"], 2, "--count"),
+        (["--sheet", "s.png", "--seed", "-1"], 2, "--seed"),
+        (["--sheet", "sheet"], 2, ".png"),
         (["--sheet", "s.png", "--frames", "--recipe", "r32"], 2, "r32"),
         (["--sheet", "s.png", "--beside", "none"], 3, "none"),
         (["--sheet", "s.png", "--backgrounds", "none"], 3, "none"),
@@ -95,6 +96,7 @@ def test_coco_boxes_areas_and_polygons_fit_the_masks(tmp_path):
     coco = json.loads((folder / "labels.json").read_text())
     assert {image["file_name"] for image in coco["images"]} == {path.name for path in (folder / "images").iterdir()}
     assert coco["annotations"]
+    assert min(row["id"] for row in coco["annotations"]) == min(image["id"] for image in coco["images"]) == 1
     for row in coco["annotations"]:
         x, y, width, height = row["bbox"]
         assert 0 < row["area"] <= width * height and row["category_id"] == 1

@@ -58,5 +58,5 @@ def test_the_shipped_flight_is_whole():
 
 
 def test_an_existing_folder_is_not_overwritten(tmp_path, capsys):
-    assert cli.main(["demo-flight", "--out", str(tmp_path)]) == 3
+    assert cli.main(["demo-flight", "--out", str(tmp_path)]) == 5
     assert str(tmp_path) in capsys.readouterr().err

@@ -43,6 +43,9 @@ def test_help_names_every_option_with_its_default(capsys):
         (("--batch", "64", "--images-per-epoch", "63"), "less than one --batch"),
         (("--workers", "-1"), "cannot be negative"),
         (("--name", "a/b"), "plain name"),
+        (("--name", ""), "plain name"),
+        (("--seed", "-1"), "cannot be negative"),
+        (("--margin", "9"), "--margin must be within"),
     ],
 )
 def test_impossible_numbers_are_refused(tmp_path, words, message):
@@ -65,6 +68,8 @@ def test_a_resumed_run_keeps_its_options(tmp_path):
     assert again == replace(started, workers=2)
     with pytest.raises(UsageError, match="another --epochs"):
         parse("--name", "a", "--out", str(tmp_path), "--resume", "--epochs", "4")
+    with pytest.raises(UsageError, match="another --epochs"):  # the default, but not what this run was started with
+        parse("--name", "a", "--out", str(tmp_path), "--resume", "--epochs", "20")
 
 
 def test_options_of_another_kind_of_run_are_refused(tmp_path):

@@ -134,6 +134,12 @@ def test_r32_keeps_the_protocol(photos):
     assert recipe.camera is NO_CAMERA and recipe.style is REFERENCE_STYLE
 
 
+def test_no_camera_is_known_after_pickling(photos):
+    scenes = CropScenes(SUAS, CROP_RECIPES["r32"], photos)
+    copy = pickle.loads(pickle.dumps(scenes))
+    np.testing.assert_array_equal(scenes.sample(0, 0).image_bgr, copy.sample(0, 0).image_bgr)
+
+
 def test_terrain_differs_and_repeats():
     pictures = [terrain(np.random.default_rng(seed), 90, 120) for seed in (0, 1, 0)]
     assert pictures[0].shape == (90, 120, 3) and pictures[0].dtype == np.uint8

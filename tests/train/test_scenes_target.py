@@ -86,9 +86,19 @@ def test_draw_entries_decide_what_is_drawn():
     space = LabelSpace("pads", (Head("kind", ("pad", "sign"), {"pad": pad, "sign": {"shape": "triangle"}}),))
     check_drawable(space)
     for seed in range(30):
-        look = sample_look(np.random.default_rng(seed), space, Style(pink=0))
+        look = sample_look(np.random.default_rng(seed), space, Style(pink=1.0, no_letter=1.0))
         expected = pad if look.labels["kind"] == 0 else {"shape": "triangle"}
         assert {name: look.attributes[name] for name in expected} == expected
+
+
+def test_letter_colors_that_are_drawn_by_an_entry_keep_it():
+    draw = {"light": {"letter_color": "white"}, "dark": {"letter_color": "black"}}
+    head = Head("letter_color", ("light", "dark"), draw)
+    space = LabelSpace("shades", (head, Head("shape_color", ("white", "black"))))
+    check_drawable(space)
+    for seed in range(40):
+        look = sample_look(np.random.default_rng(seed), space, Style())
+        assert look.attributes["letter_color"] == draw[head.classes[look.labels["letter_color"]]]["letter_color"]
 
 
 def test_labels_are_uniform_and_colors_differ():

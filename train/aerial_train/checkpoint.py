@@ -91,6 +91,8 @@ def load_checkpoint(path: Path, kind: Literal["segmenter", "classifier"] | None 
     weights = content["weights"]
     if weights_sha256(weights) != card.weights_sha256:
         raise ModelError(f"the weights in {path} are not those its card describes; copy the file again, or train anew")
+    if not all(torch.isfinite(tensor).all() for tensor in weights.values() if tensor.is_floating_point()):
+        raise ModelError(f"the weights in {path} hold NaN or infinity, the training has diverged; train anew")
     try:
         network = build_network(card, content["network"])
         network.load_state_dict(weights, strict=True)

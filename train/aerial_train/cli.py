@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from aerial_runtime import __version__
+from aerial_runtime.config import Parser
 from aerial_runtime.errors import ResourceError, run_command
 
 # Subcommand -> module with add_arguments(parser) and run(args), and what it does. Modules are imported when
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], named: str) -> int:
-    parser = argparse.ArgumentParser(prog="aerial-train", description=__doc__)
+    parser = Parser(prog="aerial-train", description=__doc__)
     parser.add_argument("--version", action="version", version=f"aerial {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     module: Any = None
@@ -41,7 +41,7 @@ def _run(words: list[str], named: str) -> int:
         if name == named:
             module = _import(where)
             module.add_arguments(command)
-    args = parser.parse_args(words)  # ends the process where no known subcommand is named
+    args = parser.parse_args(words)  # raises UsageError where no known subcommand is named
     return int(module.run(args))
 
 

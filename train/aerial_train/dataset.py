@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     recipes = FRAME_RECIPES if args.kind == "frames" else CROP_RECIPES
     if args.recipe not in recipes:
         raise UsageError(f"--recipe {args.recipe!r} is none of the recipes for {args.kind}: {', '.join(recipes)}")
-    if args.count < 1:
-        raise UsageError(f"--count must be at least 1, is {args.count}")
+    if args.count < 1 or args.seed < 0:
+        raise UsageError(f"--count must be at least 1 and --seed at least 0, they are {args.count} and {args.seed}")
     space, backgrounds = load_label_space(args.label_space), Backgrounds(args.backgrounds)
     scenes: FrameScenes | CropScenes
     if args.kind == "frames":
@@ -92,43 +92,55 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def write_dataset(scenes: FrameScenes | CropScenes, folder: Path, count: int, recipe: str) -> int:
-    """Write `count` samples of epoch 0 into a folder with `images/` (and `masks/`); return how many were written."""
+    """Write `count` samples of epoch 0 into a folder with `images/` (and `masks/`); return how many were written.
+
+    Labels and manifest are written in any case, so that what an interruption or a full disk leaves is a dataset.
+    """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     try:
         for index in range(count):
-            sample = scenes.sample(0, index)
-            name = f"{index:06d}.png"
-            if isinstance(sample, FrameSample):
-                _write_picture(folder / "masks" / name, sample.mask)
-                rows = [_annotation(target, scenes.label_space, sample.mask) for target in sample.targets]
-            else:
-                rows = [_crop_annotation(sample, scenes.label_space)]
-            _write_picture(folder / "images" / name, sample.image_bgr)
-            height, width = sample.image_bgr.shape[:2]
-            images.append({"id": index, "file_name": name, "width": width, "height": height})
+            rows, size = _write_sample(scenes, folder, index)
+            images.append({"id": index + 1, "file_name": f"{index:06d}.png", **size})
             annotations += [
-                {"id": len(annotations) + number, "image_id": index, "category_id": 1, "iscrowd": 0, **row}
-                for number, row in enumerate(rows)
+                {"id": len(annotations) + number, "image_id": index + 1, "category_id": 1, "iscrowd": 0, **row}
+                for number, row in enumerate(rows, 1)  # COCO tools take 0 for "none"
             ]
             if (index + 1) % 500 == 0:
                 print(f"{index + 1} of {count}", flush=True)
     except KeyboardInterrupt:
         print(f"interrupted after {len(images)} of {count}")
-    coco = {"images": images, "categories": [{"id": 1, "name": "target"}], "annotations": annotations}
-    (folder / "labels.json").write_text(json.dumps(coco) + "\n")
-    manifest = {
-        "schema": DATASET_SCHEMA,
-        "kind": "frames" if isinstance(scenes, FrameScenes) else "crops",
-        "count": len(images),
-        "recipe": recipe,
-        "settings": asdict(scenes.recipe),
-        "seed": scenes.seed,
-        "generator": f"aerial {__version__}",
-        "label_space": msgspec.to_builtins(scenes.label_space),
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    finally:
+        coco = {"images": images, "categories": [{"id": 1, "name": "target"}], "annotations": annotations}
+        (folder / "labels.json").write_text(json.dumps(coco) + "\n")
+        manifest = {
+            "schema": DATASET_SCHEMA,
+            "kind": "frames" if isinstance(scenes, FrameScenes) else "crops",
+            "count": len(images),
+            "recipe": recipe,
+            "settings": asdict(scenes.recipe),
+            "seed": scenes.seed,
+            "generator": f"aerial {__version__}",
+            "label_space": msgspec.to_builtins(scenes.label_space),
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     return len(images)
+
+
+def _write_sample(
+    scenes: FrameScenes | CropScenes, folder: Path, index: int
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Write the pictures of one sample; return its annotations, and its size for the list of images."""
+    sample = scenes.sample(0, index)
+    name = f"{index:06d}.png"
+    if isinstance(sample, FrameSample):
+        _write_picture(folder / "masks" / name, sample.mask)
+        rows = [_annotation(target, scenes.label_space, sample.mask) for target in sample.targets]
+    else:
+        rows = [_crop_annotation(sample, scenes.label_space)]
+    _write_picture(folder / "images" / name, sample.image_bgr)
+    height, width = sample.image_bgr.shape[:2]
+    return rows, {"width": width, "height": height}
 
 
 def _write_picture(path: Path, picture: U8) -> None:
@@ -180,7 +192,7 @@ class Folder:
             self._names = [image["file_name"] for image in coco["images"]]
             self._labels: list[list[dict[str, Any]]] = [[] for _ in self._names]
             for row in coco["annotations"]:
-                self._labels[row["image_id"]].append(row)
+                self._labels[row["image_id"] - 1].append(row)
         except (OSError, KeyError, TypeError, IndexError, json.JSONDecodeError, msgspec.ValidationError) as error:
             raise InputError(f"{folder} is not a readable dataset ({type(error).__name__}: {error})") from error
         if not self._names or len(self._names) != self.count:

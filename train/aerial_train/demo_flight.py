@@ -19,7 +19,7 @@ import numpy as np
 from aerial_runtime.card import LabelSpace, load_label_space
 from aerial_runtime.classify import sector_of
 from aerial_runtime.contract import F32, U8
-from aerial_runtime.errors import InputError, UsageError
+from aerial_runtime.errors import ResourceError, UsageError
 from aerial_train.scenes.backgrounds import terrain
 from aerial_train.scenes.camera import Camera, expose
 from aerial_train.scenes.distractors import paint_distractor
@@ -44,7 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `aerial-train demo-flight`."""
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for frames and labels.json")
     parser.add_argument("--frames", type=int, default=24, metavar="N", help="frames of the flight (24)")
-    parser.add_argument("--seed", type=int, default=7, metavar="N", help="of the field and all that lies on it (7)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=11,
+        metavar="N",
+        help="of the field and all that lies on it (11: the shipped flight)",
+    )
     parser.add_argument(
         "--label-space", default="suas", metavar="L", help="class tables: a file or a shipped name (suas)"
     )
@@ -57,11 +63,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         args.out.mkdir(parents=True)
     except OSError as error:
-        raise InputError(f"cannot make the folder {args.out} ({error.strerror}); choose another --out") from error
+        raise ResourceError(f"cannot make the folder {args.out} ({error.strerror}); choose another --out") from error
     space = load_label_space(args.label_space)
     rows = []
     for name, image, targets in fly(space, args.frames, args.seed):
-        cv2.imwrite(str(args.out / name), image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+        if not cv2.imwrite(str(args.out / name), image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)):
+            raise ResourceError(f"cannot write {args.out / name}; is the disk full?")
         rows.append(label_row(name, image, targets, space))
         print(f"{name}: {len(targets)} targets", flush=True)
     (args.out / "labels.json").write_text(json.dumps(rows, indent=1) + "\n")
@@ -85,7 +92,7 @@ def fly(space: LabelSpace, frames: int, seed: int) -> list[tuple[str, U8, list[t
         mask = np.zeros(picture.shape[:2], np.uint8)
         seen = []
         for number, (look, board) in enumerate(boards):
-            # A board is worn and lit the same way in every frame: its own generator, started anew.
+            # Its own generator, started anew, so that a board is made in the same way in every frame.
             target = place_target(np.random.default_rng((seed, number)), picture, mask, look, view @ board)
             if target is not None:
                 seen.append((number, target))

@@ -19,6 +19,7 @@ from aerial_train.losses import classifier_losses
 from aerial_train.network_summary import summarise
 from aerial_train.options import FitOptions, add_options, option, options_from, whole_numbers
 
+TARGET_THRESHOLD = 0.9  # of the card: distractors under it cost more, in false alarms, than the few boards
 ABSTAIN_UNDER = 0.4  # a label is withheld below this probability, a heading below this length
 
 
@@ -84,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
     if options.recipe not in CROP_RECIPES:
         raise UsageError(f"--recipe {options.recipe!r} is none of {', '.join(CROP_RECIPES)}")
     recipe = replace(CROP_RECIPES[options.recipe], size=options.crop_size, margin=options.margin)
-    scenes = CropScenes(space, recipe, Backgrounds(options.backgrounds_dir), options.seed)
+    backgrounds = Backgrounds(options.backgrounds_dir)
+    scenes = CropScenes(space, recipe, backgrounds, options.seed)
+    backgrounds.preload()
     held_out = scenes.with_seed(options.seed + HELD_OUT_SEED_OFFSET)
     return train_classifier(options, scenes, held_out, resume=args.resume)
 
@@ -123,6 +126,6 @@ def _card(options: ClassifierOptions, network: Classifier, space: LabelSpace) ->
         outputs=outputs,
         crop_margin=options.margin,
         crop_size=options.crop_size,
-        thresholds=Thresholds(abstain=dict.fromkeys(_questions(space), ABSTAIN_UNDER)),
+        thresholds=Thresholds(target=TARGET_THRESHOLD, abstain=dict.fromkeys(_questions(space), ABSTAIN_UNDER)),
         training=training_facts(options, network),
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import BinaryF1Score, BinaryJaccardIndex
 
-from aerial_runtime.card import LabelSpace, ModelCard, load_label_space
+from aerial_runtime.card import LabelSpace, ModelCard, Thresholds, load_label_space
 from aerial_runtime.errors import UsageError
 from aerial_train.checkpoint import segmenter_tensors
 from aerial_train.feed import Batch, Scenes, held_out_loader, live_loader
@@ -22,6 +22,7 @@ from aerial_train.options import FitOptions, add_options, option, options_from, 
 from aerial_train.unet import PRESETS, UNet, UNetConfig, unet_config
 
 IGNORED = -1
+MASK_THRESHOLD = 0.2  # of the card: low, since a doubtful cell costs a crop, and the classifier has the last word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +89,13 @@ def run(args: argparse.Namespace) -> int:
 
     options = options_from(args, SegmenterOptions)
     config = network_config(options)
+    if options.frame_size < 16:
+        raise UsageError(f"--frame-size must be at least 16 pixels, is {options.frame_size}")
     space = load_label_space(options.label_space)
     if options.recipe not in FRAME_RECIPES:
         raise UsageError(f"--recipe {options.recipe!r} is none of {', '.join(FRAME_RECIPES)}")
     backgrounds = Backgrounds(options.backgrounds_dir)
+    backgrounds.preload()
     scenes = FrameScenes(space, FRAME_RECIPES[options.recipe], backgrounds, options.seed, config.output_stride)
     scenes = scenes.with_size(options.frame_size, options.frame_size)
     held_out = scenes.with_seed(options.seed + HELD_OUT_SEED_OFFSET)
@@ -131,5 +135,6 @@ def _card(options: SegmenterOptions, network: UNet, space: LabelSpace) -> ModelC
         outputs=outputs,
         crop_margin=options.margin,
         stride=stride,
+        thresholds=Thresholds(mask=MASK_THRESHOLD),
         training=training_facts(options, network),
     )

@@ -77,26 +77,27 @@ def add_options(parser: argparse.ArgumentParser, options: type[FitOptions]) -> N
             keywords.setdefault("metavar", "X" if isinstance(item.default, float) else "N")
         flag = "--" + item.name.replace("_", "-")
         shown = "" if item.default in ("", ()) else f" ({_shown(item.default)})"
-        parser.add_argument(flag, default=item.default, help=text + shown, required=item.name == "name", **keywords)
+        # What is not given stays absent: a resumed run must tell a repeated default from none.
+        parser.add_argument(
+            flag, default=argparse.SUPPRESS, help=text + shown, required=item.name == "name", **keywords
+        )
     parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch of the run NAME")
 
 
 def options_from(args: argparse.Namespace, options: type[Options]) -> Options:
     """Return checked options; with --resume those of the interrupted run. Raises UsageError, InputError."""
-    given = options(**{item.name: getattr(args, item.name) for item in fields(options)})
+    flags = {item.name: getattr(args, item.name) for item in fields(options) if hasattr(args, item.name)}
+    given = _checked(options(**flags))
     if not args.resume:
         if given.run_dir.exists():
             raise UsageError(f"the run {given.run_dir} exists; give another --name, or --resume to go on with it")
-        return _checked(given)
+        return given
     saved = _saved(given)
-    for item in fields(options):
-        value = getattr(given, item.name)
-        if value == item.default or value == getattr(saved, item.name):
-            continue
-        if item.name not in FREE_WHEN_RESUMED:
-            flag = item.name.replace("_", "-")
+    for name, value in flags.items():
+        if name not in FREE_WHEN_RESUMED and value != getattr(saved, name):
+            flag = name.replace("_", "-")
             raise UsageError(f"{given.run_dir} was started with another --{flag}; leave it out, or start a new run")
-    free = {name: getattr(given, name) for name in FREE_WHEN_RESUMED}
+    free = {name: flags[name] for name in FREE_WHEN_RESUMED if name in flags}
     return replace(saved, **free)
 
 
@@ -130,8 +131,10 @@ def _checked(options: Options) -> Options:
             raise UsageError(f"--{name.replace('_', '-')} must be more than 0, is {getattr(options, name)}")
     if options.steps_per_epoch < 1:
         raise UsageError(f"--images-per-epoch {options.images_per_epoch} is less than one --batch of {options.batch}")
-    if options.workers < 0 or options.threads < 0 or options.weight_decay < 0:
-        raise UsageError("--workers, --threads and --weight-decay cannot be negative")
+    if min(options.workers, options.threads, options.weight_decay, options.seed) < 0:
+        raise UsageError("--workers, --threads, --weight-decay and --seed cannot be negative")
+    if not 1 <= options.margin <= 4:
+        raise UsageError(f"--margin must be within 1..4, is {options.margin}")
     if not options.name or "/" in options.name:
         raise UsageError(f"--name must be a plain name, is {options.name!r}")
     return options

@@ -36,8 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the sheet; return the exit code. Raises AerialError."""
-    if args.count < 1:
-        raise UsageError(f"--count must be at least 1, is {args.count}")
+    if args.count < 1 or args.seed < 0:
+        raise UsageError("--count must be at least 1 and --seed at least 0")
+    if args.sheet.suffix.lower() != ".png":
+        raise UsageError(f"--sheet must end in .png, is {args.sheet}")
     recipes = FRAME_RECIPES if args.frames else CROP_RECIPES
     if args.recipe not in recipes:
         raise UsageError(
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         tiles = [_crop_tile(crops.sample(0, index), space) for index in range(args.count)]
         columns, tiles = COLUMNS, tiles + real
     if not cv2.imwrite(str(args.sheet), _arrange(tiles, columns)):
-        raise ResourceError(f"cannot write {args.sheet}; check the folder, and that the name ends in .png")
+        raise ResourceError(f"cannot write {args.sheet}; check that its folder is there and the disk not full")
     print(f"{args.sheet}: {len(tiles)} pictures")
     return 0
 
@@ -91,7 +93,7 @@ def _real_tiles(folder: Path) -> list[U8]:
         sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES) if folder.is_dir() else []
     )
     if not files:
-        raise InputError(f"{folder} holds no pictures to set beside the scenes")
+        raise InputError(f"{folder} holds no pictures to set beside the scenes; check --beside")
     images = [(path.stem, cv2.imread(str(path), cv2.IMREAD_COLOR)) for path in files]
     return [_captioned(np.asarray(image, np.uint8), "real", name[-18:]) for name, image in images if image is not None]
 

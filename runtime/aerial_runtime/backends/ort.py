@@ -109,11 +109,18 @@ def _session_options(ort: Any, threads: int | None) -> Any:
     options.log_severity_level = LOG_ERRORS_ONLY
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL  # the only one with the NCHWc layout
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    cores = len(os.sched_getaffinity(0))  # of this process: a container or taskset may hold fewer than the machine
+    cores = _cores()
     options.intra_op_num_threads = min(threads or cores, cores)
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning robs camera and socket
     options.enable_cpu_mem_arena = True
     return options
+
+
+def _cores() -> int:
+    """Return the CPU cores of this process: a container or taskset may hold fewer than the machine."""
+    if hasattr(os, "sched_getaffinity"):  # Linux only
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _providers(ort: Any, device: str) -> list[Any]:

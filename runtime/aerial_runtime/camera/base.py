@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from aerial_runtime.contract import U8, Frame
+from aerial_runtime.say import say
 
 SourceT = TypeVar("SourceT", bound="Source")
 
@@ -18,12 +18,10 @@ SourceT = TypeVar("SourceT", bound="Source")
 class Source(ABC):
     """Frames, one after another. Constructing it opens it; iterate it once; `close` or `with` ends it.
 
-    live: new frames come whether or not we are ready. name: stands in messages.
-    unreadable: frames that were there but could not be decoded. dropped: frames lost because we were late.
+    name: stands in messages. unreadable: frames that were there but could not be decoded.
+    dropped: frames lost because we were late.
     truth_path: labels.json of the same frames, where there is one.
     """
-
-    live = False
 
     def __init__(self, name: str) -> None:
         """Start with nothing lost."""
@@ -33,16 +31,20 @@ class Source(ABC):
         self.truth_path: Path | None = None
 
     @abstractmethod
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames. Raises CameraError (live) or InputError (files) where there are none to be had."""
+    def __iter__(self) -> Iterator[Frame | None]:
+        """Yield the frames, and None for every attempt that gave none: whoever flies can look up and stop.
+
+        Raises CameraError (devices) or InputError (files) where there are none to be had.
+        """
 
     def close(self) -> None:  # noqa: B027 (not abstract: image files hold nothing open)
         """Free the device or file. Calling it twice does no harm."""
 
-    def _skip(self, reason: str) -> None:
-        """Count a frame that cannot be read and say so: the flight goes on, but never silently."""
-        self.unreadable += 1
-        print(f"aerial-runtime: unreadable frame: {reason}", file=sys.stderr, flush=True)
+    def _skip(self, reason: str, frames: int = 1) -> None:
+        """Count frames that cannot be read and say so: the flight goes on, but never silently."""
+        self.unreadable += frames
+        what = "unreadable frame" if frames == 1 else f"{frames} unreadable frames"
+        say(f"aerial-runtime: {what}: {reason}", error=True)
 
     def __enter__(self: SourceT) -> SourceT:
         return self

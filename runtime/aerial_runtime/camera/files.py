@@ -20,15 +20,16 @@ class FileSource(Source):
         super().__init__(name)
         self._paths = list(paths)
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield one frame for each file that can be read."""
+    def __iter__(self) -> Iterator[Frame | None]:
+        """Yield one frame for each file, None where it cannot be read."""
         for index, path in enumerate(self._paths):
             try:
                 image_bgr = read_image(path)
             except InputError as error:
                 self._skip(str(error))
-                continue
-            yield frame_now(image_bgr, path.name, index)
+                yield None
+            else:
+                yield frame_now(image_bgr, path.name, index)
 
 
 def images_in(folder: Path) -> list[Path]:

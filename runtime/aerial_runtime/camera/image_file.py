@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import struct
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from aerial_runtime.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 JPEG_END = b"\xff\xd9"
+DAMAGE = re.compile(r"^(libpng error|Corrupt JPEG data|Premature end of JPEG file).*", re.MULTILINE)
+MESSAGE_BYTES = 4096  # of the decoders' lines that are looked at
 JPEG_START_OF_SCAN = 0xDA
 JPEG_SIZE_MARKERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, without tables and extensions
 
@@ -38,12 +42,47 @@ def read_image(path: Path) -> U8:
     if not _is_whole(data):
         raise InputError(f"{path} is cut short: the end of the image is missing")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        image, lines = _decode(data)
     except cv2.error as error:
         raise InputError(f"{path} cannot be decoded ({error.err})") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be decoded ({error.strerror})") from error
+    damage = DAMAGE.search(lines)
+    if damage:
+        raise InputError(f"{path} is damaged ({damage.group()})")
     if image is None:
         raise InputError(f"{path} cannot be decoded: its image data are damaged or of an unusual kind")
-    return np.ascontiguousarray(image, dtype=np.uint8)
+    return image
+
+
+def _decode(data: bytes) -> tuple[U8 | None, str]:
+    """Return the picture, and the lines that the decoder wrote to stderr, which do not get there.
+
+    libjpeg says only there that half a picture is missing. What another thread writes meanwhile is caught too.
+    Raises cv2.error, and OSError where no file can be opened.
+    """
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)  # a full pipe loses lines instead of waiting
+        stderr = os.dup(2)
+        try:
+            os.dup2(writing, 2)
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        return None if image is None else np.ascontiguousarray(image, dtype=np.uint8), _read_lines(reading)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _read_lines(reading: int) -> str:
+    try:
+        return os.read(reading, MESSAGE_BYTES).decode(errors="replace")
+    except BlockingIOError:  # nothing was written
+        return ""
 
 
 def image_size(data: bytes) -> tuple[int, int]:

@@ -39,11 +39,10 @@ class Backgrounds:
         return {**self.__dict__, "_pictures": {}}
 
     def preload(self) -> None:
-        """Read and make every picture now, so that forked workers share the memory."""
+        """Read every photo now: a bad one stops a training before it starts, and forked workers share the memory."""
+        cv2.setNumThreads(1)  # before any worker is forked, see aerial_train.fit.prepare
         for path in self.photo_files:
             self._photo(path)
-        for index in range(TERRAIN_PICTURES):
-            self._terrain(index)
 
     def patch(self, rng: Rng, height: int, width: int) -> U8:
         """Return a random view, uint8 [height, width, 3], C-contiguous, the caller's own."""
@@ -57,7 +56,7 @@ class Backgrounds:
         if path not in self._pictures:
             image = cv2.imread(path, cv2.IMREAD_COLOR)
             if image is None:
-                raise InputError(f"cannot read the background {path}; remove it or repair it")
+                raise InputError(f"cannot read the background {path}; remove or repair it")
             scale = MAX_PHOTO_SIDE / max(image.shape[:2])
             if scale < 1:
                 image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -73,10 +72,10 @@ class Backgrounds:
 def _photo_files(folder: Path) -> list[str]:
     """Sorted picture files below a folder; InputError if there is none."""
     if not folder.is_dir():
-        raise InputError(f"the background folder {folder} does not exist")
+        raise InputError(f"the background folder {folder} does not exist; check --backgrounds")
     found = sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
     if not found:
-        raise InputError(f"the background folder {folder} holds no pictures ({', '.join(sorted(PHOTO_SUFFIXES))})")
+        raise InputError(f"{folder} holds no pictures ({', '.join(sorted(PHOTO_SUFFIXES))}); check --backgrounds")
     return found
 
 

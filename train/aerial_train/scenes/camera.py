@@ -42,13 +42,24 @@ class Camera:
 
 # The published generator has no camera.
 NO_CAMERA = Camera(
-    exposure=0, cast=0, haze=0, saturation=(1, 1), shade=0, vignette=0, defocus=0, motion=0, sharpen=0, noise=0, jpeg=0
+    exposure=0,
+    cast=0,
+    gamma=0,
+    haze=0,
+    saturation=(1, 1),
+    shade=0,
+    vignette=0,
+    defocus=0,
+    motion=0,
+    sharpen=0,
+    noise=0,
+    jpeg=0,
 )
 
 
 def expose(rng: Rng, picture: U8, camera: Camera) -> U8:
     """Return the picture as the camera would give it: uint8 [H, W, 3]; the input may be changed."""
-    if camera is NO_CAMERA:
+    if camera == NO_CAMERA:  # not `is`: a worker that was started afresh has a copy
         return picture
     if camera.shade and rng.random() < camera.shade:
         _shade_edge(rng, picture)

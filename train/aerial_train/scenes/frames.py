@@ -39,7 +39,7 @@ class FrameRecipe:
 
     height: int = 256
     width: int = 256
-    targets: tuple[int, int] = (0, 4)
+    targets: tuple[int, int] = (0, 6)
     size_px: tuple[float, float] = (8, 240)  # longer side, log-uniform
     grid_px: int = 0  # > 0: targets on a grid of square cells at least this large, each filled with p = 0.5
     distractors: tuple[int, int] = (0, 5)
@@ -48,7 +48,7 @@ class FrameRecipe:
 
 
 FRAME_RECIPES: dict[str, FrameRecipe] = {
-    "flight": FrameRecipe(),
+    "flight": FrameRecipe(targets=(0, 4)),  # 256 px hold fewer than a whole frame
     "r256": FrameRecipe(grid_px=20, distractors=(0, 0), style=REFERENCE_STYLE, camera=NO_CAMERA),
 }
 
@@ -115,7 +115,7 @@ class FrameScenes:
         for _ in range(int(rng.integers(recipe.distractors[0], recipe.distractors[1] + 1))):
             x, y = rng.random(2) * (recipe.width, recipe.height)
             size = _log_uniform(rng, 8, max(9, min(recipe.size_px[1], recipe.height / 3)))
-            # A roof reaches 3 sizes, nothing may lie under a target: its truth would be wrong.
+            # Clear of the targets but for the largest roofs, which then lie under a board, as in a garden.
             if all(math.hypot(x - tx, y - ty) > 0.75 * ts + 0.8 * size for tx, ty, ts in places):
                 paint_distractor(rng, picture, x, y, size)
         targets = [self._place(rng, picture, mask, *place) for place in places]

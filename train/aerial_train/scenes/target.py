@@ -31,7 +31,7 @@ class Style:
     perspective: float = 0.16  # how far a corner may move inwards, of the half side
     strokes: float = 0.3  # share of letters in tape or paint strokes, the rest are fonts
     letter_height: tuple[float, float] = (0.6, 1.15)  # of the inscribed circle's diameter
-    fit_letter: bool = True  # shrink wide letters until they lie on the board
+    fit_letter: bool = True  # shrink wide letters until they lie on the board, but for a little
     no_letter: float = 0.03
     turned_letter: float = 0.06  # letter turned against its shape
     pink: float = 0.04
@@ -41,7 +41,7 @@ class Style:
     gloss: float = 0.4
     shadow: float = 0.35  # cast beside the board
     grass: float = 0.08  # blades over the board
-    min_contrast: float = 45.0  # between letter and shape, BGR distance 0..441; below it nobody could read
+    min_contrast: float = 45.0  # between letter and shape, sum of the channels' differences; below it nobody can read
 
 
 # The published generator: flat colours, fonts alone, nothing on or beside the board.
@@ -87,7 +87,7 @@ def check_drawable(space: LabelSpace) -> None:
 
 def sample_look(rng: Rng, space: LabelSpace, style: Style) -> Look:
     """Draw what a target is, uniformly over the classes of every head, and how it is made."""
-    attributes, labels = _sample_attributes(rng, space, style)
+    attributes, labels, free = _sample_attributes(rng, space, style)
     shape_bgr = colors.sample_bgr(rng, style.colors[attributes["shape_color"] or "white"])
     letter_bgr = colors.sample_bgr(rng, style.colors[attributes["letter_color"] or "white"])
     for _ in range(8):
@@ -95,7 +95,7 @@ def sample_look(rng: Rng, space: LabelSpace, style: Style) -> Look:
             break
         letter_bgr = colors.sample_bgr(rng, style.colors[attributes["letter_color"] or "white"])
     if style.pink and rng.random() < style.pink:
-        shape_bgr, letter_bgr = _make_pink(rng, attributes, labels, shape_bgr, letter_bgr)
+        shape_bgr, letter_bgr = _make_pink(rng, attributes, labels, free, shape_bgr, letter_bgr)
     outline, circle = SHAPES[attributes["shape"] or "circle"](rng)
     letter, letter_up = _sample_letter(rng, attributes["letter"], circle, style)
     border = None
@@ -104,46 +104,61 @@ def sample_look(rng: Rng, space: LabelSpace, style: Style) -> Look:
     return Look(attributes, labels, outline, letter, letter_up, shape_bgr, letter_bgr, border, style)
 
 
-def _sample_attributes(rng: Rng, space: LabelSpace, style: Style) -> tuple[dict[str, str | None], dict[str, int]]:
-    """Draw a class for every head, then what the heads leave open."""
+def _sample_attributes(
+    rng: Rng, space: LabelSpace, style: Style
+) -> tuple[dict[str, str | None], dict[str, int], set[str]]:
+    """Draw a class for every head, then what the heads leave open.
+
+    Returns attributes, labels, and the attributes that may still be changed: those no draw entry asked for.
+    """
     attributes: dict[str, str | None] = {}
     labels: dict[str, int] = {}
+    fixed: set[str] = set()
     for head in space.heads:
         labels[head.name] = index = int(rng.integers(len(head.classes)))
         name = head.classes[index]
         attributes.update(head.draw.get(name, {head.name: name}))
-    asked = set(attributes)
+        fixed.update(head.draw.get(name, {}))
     vocabulary = (("shape", SHAPES), ("letter", STROKES), ("shape_color", style.colors), ("letter_color", style.colors))
     for attribute, values in vocabulary:
-        if attribute not in asked:
+        if attribute not in attributes:
             attributes[attribute] = list(values)[int(rng.integers(len(values)))]
-    # What a draw entry asks for is drawn as it says; only what was sampled by name or freely may be changed.
-    same_color = attributes["letter_color"] == attributes["shape_color"]
-    if same_color and ("letter_color" in labels or "letter_color" not in asked):
+    free = set(attributes) - fixed
+    if attributes["letter_color"] == attributes["shape_color"] and "letter_color" in free:
         _recolor_letter(rng, space, style, attributes, labels)
-    may_be_blank = "letter" in labels or "letter" not in asked
-    if style.no_letter and may_be_blank and rng.random() < style.no_letter:
+    if style.no_letter and {"letter", "letter_color"} <= free and rng.random() < style.no_letter:
         attributes["letter"] = attributes["letter_color"] = None
         labels.update({name: NONE for name in ("letter", "letter_color") if name in labels})
-    return attributes, labels
+    return attributes, labels, free
 
 
 def _recolor_letter(
     rng: Rng, space: LabelSpace, style: Style, attributes: dict[str, str | None], labels: dict[str, int]
 ) -> None:
-    """Give the letter a colour that the shape does not have."""
-    names = list(space.head("letter_color").classes) if "letter_color" in labels else list(style.colors)
-    others = [name for name in names if name != attributes["shape_color"]]
-    attributes["letter_color"] = color = others[int(rng.integers(len(others)))]
+    """Give the letter a colour that the shape does not have, among the classes that are drawn by name."""
+    names = list(style.colors)
     if "letter_color" in labels:
-        labels["letter_color"] = names.index(color)
+        head = space.head("letter_color")
+        names = [name for name in head.classes if name not in head.draw]
+    others = [name for name in names if name != attributes["shape_color"]]
+    if others:
+        attributes["letter_color"] = color = others[int(rng.integers(len(others)))]
+        if "letter_color" in labels:
+            labels["letter_color"] = space.head("letter_color").classes.index(color)
 
 
 def _make_pink(
-    rng: Rng, attributes: dict[str, str | None], labels: dict[str, int], shape_bgr: F32, letter_bgr: F32
+    rng: Rng,
+    attributes: dict[str, str | None],
+    labels: dict[str, int],
+    free: set[str],
+    shape_bgr: F32,
+    letter_bgr: F32,
 ) -> tuple[F32, F32]:
     """Paint shape or letter in a colour that has no name: its label becomes UNKNOWN."""
     pink, which = colors.sample_bgr(rng, colors.PINK), "shape_color" if rng.random() < 0.6 else "letter_color"
+    if which not in free:
+        return shape_bgr, letter_bgr
     attributes[which] = None
     if labels.get(which, NONE) != NONE:
         labels[which] = UNKNOWN

@@ -1,0 +1,55 @@
+"""Lines for a person, on stdout or stderr. That nobody can take them must never end a flight."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+
+def say(line: str, *, error: bool = False) -> bool:
+    """Print a line at once, on stderr if `error`; return False where it cannot be written, now or any more.
+
+    A broken pipe or a full disk turns the stream to /dev/null from then on.
+    """
+    stream = sys.stderr if error else sys.stdout
+    if stream is None:  # the process was started with the stream closed
+        return False
+    try:
+        print(_printable(line, stream), file=stream, flush=True)
+    except OSError:
+        _silence(stream)
+        return False
+    return True
+
+
+def flush_stdout() -> None:
+    """Write what is buffered; where nobody takes it, drop it, for the interpreter's exit would fail over it."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        _silence(sys.stdout)
+
+
+def fill_closed_streams() -> None:
+    """Open /dev/null as stdin, stdout or stderr where closed, or the next file or socket would get their number."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+
+
+def _printable(line: str, stream: TextIO) -> str:
+    """Escape what the stream's encoding does not have, such as the bytes of a file name that are no UTF-8."""
+    encoding = stream.encoding or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _silence(stream: TextIO) -> None:
+    with suppress(OSError):  # without /dev/null each line fails anew, which does no harm
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
