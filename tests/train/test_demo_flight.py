@@ -31,7 +31,7 @@ def test_a_board_moves_down_the_picture_and_stays_what_it_is(flight):
                 assert later[number].box.y - target.box.y == pytest.approx(STEP_PX, rel=0.2)
                 assert later[number].size_px == pytest.approx(target.size_px, rel=0.15, abs=2)
                 followed += 1
-    assert followed >= 3
+    assert followed >= 2
 
 
 def test_flights_repeat():

@@ -29,7 +29,7 @@ from aerial_train.scenes.target import Look, Style, at_pixels, placement, sample
 FRAME_WIDTH, FRAME_HEIGHT = 1920, 1080
 STEP_PX = 290  # ground covered between two frames: a target stays in view for about three
 MAP_MARGIN_PX = 420  # the aircraft yaws and drifts
-TARGETS, DISTRACTORS = 26, 40
+TARGETS, DISTRACTORS = 26 / 24, 40 / 24  # a frame
 SIZE_PX = (22.0, 90.0)
 FIELD = ("lawn", "dry grass", "meadow", "soil")
 STYLE = replace(Style(), pink=0.0, no_letter=0.0, turned_letter=0.0, grass=0.05, min_contrast=120.0)
@@ -81,10 +81,11 @@ def fly(space: LabelSpace, frames: int, seed: int) -> list[tuple[str, U8, list[t
     length = FRAME_HEIGHT + (frames - 1) * STEP_PX + 2 * MAP_MARGIN_PX
     width = FRAME_WIDTH + 2 * MAP_MARGIN_PX
     ground = terrain(rng, length, width, FIELD)
-    places = _places(rng, width, length)
-    for x, y in places[TARGETS:]:
+    targets, distractors = max(3, round(frames * TARGETS)), max(3, round(frames * DISTRACTORS))
+    places = _places(rng, width, length, targets + distractors)
+    for x, y in places[targets:]:
         paint_distractor(rng, ground, x, y, math.exp(rng.uniform(math.log(15), math.log(120))))
-    boards = [_board(rng, space, x, y) for x, y in places[:TARGETS]]
+    boards = [_board(rng, space, x, y) for x, y in places[:targets]]
     flight = []
     for index in range(frames):
         view = _view(index, length, rng)
@@ -100,10 +101,10 @@ def fly(space: LabelSpace, frames: int, seed: int) -> list[tuple[str, U8, list[t
     return flight
 
 
-def _places(rng: np.random.Generator, width: int, length: int) -> list[tuple[float, float]]:
-    """Places on the map for targets and distractors, none near another."""
+def _places(rng: np.random.Generator, width: int, length: int, count: int) -> list[tuple[float, float]]:
+    """Return `count` places on the map, none near another; a map of one frame has room for a dozen."""
     places: list[tuple[float, float]] = []
-    while len(places) < TARGETS + DISTRACTORS:
+    while len(places) < count:
         x = rng.uniform(MAP_MARGIN_PX, width - MAP_MARGIN_PX)
         y = rng.uniform(MAP_MARGIN_PX, length - MAP_MARGIN_PX)
         if all(math.hypot(x - px, y - py) > 230 for px, py in places):
