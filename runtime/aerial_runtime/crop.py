@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import cv2
+import numpy as np
 
 from aerial_runtime.contract import U8, Box
 
@@ -25,9 +26,14 @@ def cut_crop(image_bgr: U8, box: Box, margin: float, crop_u8: U8) -> None:
     left, top = max(0, -x), max(0, -y)
     right, bottom = max(0, x + side - width), max(0, y + side - height)
     square = image_bgr[y + top : y + side - bottom, x + left : x + side - right]
+    size = crop_u8.shape[0]
+    # Of a very large square every n-th pixel is enough: at least 4 x 4 of them still make one pixel of the crop.
+    step = max(1, side // (4 * size))
+    if step > 1:
+        square = np.ascontiguousarray(square[::step, ::step])
+        left, top, right, bottom = (-(-pixels // step) for pixels in (left, top, right, bottom))
     if left or top or right or bottom:
         square = cv2.copyMakeBorder(square, top, bottom, left, right, cv2.BORDER_REPLICATE)  # type: ignore[assignment]
-    size = crop_u8.shape[0]
     # Area averaging when shrinking: bilinear would skip pixels and break thin letter strokes.
     interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     cv2.resize(square, (size, size), dst=crop_u8, interpolation=interpolation)
