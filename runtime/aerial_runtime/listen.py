@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -18,6 +19,7 @@ from aerial_runtime.publish import TOPIC, is_endpoint
 from aerial_runtime.say import say
 
 RECONNECT_MS = 20  # ZeroMQ's 100 would miss the first frames of a daemon that starts after us
+SLICE_MS = 200
 MAX_TIMEOUT_S = 1_000_000.0  # eleven days; ZeroMQ's wait is 31 bits of milliseconds
 
 
@@ -52,12 +54,28 @@ def _connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
         raise UsageError(bad) from error
 
 
+def _wait(socket: zmq.Socket[bytes], timeout_s: float | None) -> bool:
+    """Wait for a message, for ever if timeout_s is None; return False where none came in time.
+
+    In slices: a signal that falls between two lines of Python does not end ZeroMQ's own wait, and would be lost.
+    """
+    start_ns = time.monotonic_ns()
+    while True:
+        left_ms = SLICE_MS
+        if timeout_s is not None:
+            left_ms = min(SLICE_MS, round(timeout_s * 1000 - (time.monotonic_ns() - start_ns) / 1e6))
+        if socket.poll(max(0, left_ms)):
+            return True
+        if left_ms < SLICE_MS:
+            return False
+
+
 def _print_messages(socket: zmq.Socket[bytes], options: argparse.Namespace) -> None:
     decoder = msgspec.json.Decoder(Detections)
     expected: dict[str, int] = {}  # source -> next sequence number
     heard = 0
     while options.count is None or heard < options.count:
-        if not socket.poll(None if options.timeout is None else round(options.timeout * 1000)):
+        if not _wait(socket, options.timeout):
             if heard and options.count is None:
                 return
             raise ResourceError(
