@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, MulticlassAccuracy
+from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, MulticlassAccuracy, MulticlassConfusionMatrix
 
 from aerial_runtime.card import Head, LabelSpace
 from aerial_train.classifier import HEADING, TARGET
@@ -28,6 +28,9 @@ class ClassifierScores(nn.Module):
         self.heads = nn.ModuleList(
             MulticlassAccuracy(len(head.classes), average="micro", ignore_index=UNKNOWN) for head in label_space.heads
         )
+        self.matrices = nn.ModuleList(
+            MulticlassConfusionMatrix(len(head.classes), ignore_index=UNKNOWN) for head in label_space.heads
+        )
         self.target_accuracy, self.target_auroc = BinaryAccuracy(), BinaryAUROC(thresholds=200)
         self.raw, self.aware, self.error_deg, self.loss = MeanMetric(), MeanMetric(), MeanMetric(), MeanMetric()
 
@@ -37,8 +40,9 @@ class ClassifierScores(nn.Module):
         """Add a batch; shapes as in `losses.classifier_losses`."""
         real = is_target > 0
         known = {name: torch.where(real & (values >= 0), values, UNKNOWN) for name, values in labels.items()}
-        for head, accuracy in self._by_head():
-            accuracy.update(outputs[head.name], known[head.name])
+        for gathered in (self.heads, self.matrices):
+            for head, metric in self._by_head(gathered):
+                metric.update(outputs[head.name], known[head.name])
         probability = torch.sigmoid(outputs[TARGET].squeeze(1))
         self.target_accuracy.update(probability, real.long())
         self.target_auroc.update(probability, real.long())
@@ -46,9 +50,9 @@ class ClassifierScores(nn.Module):
         if self.label_space.heading is not None:
             self._update_heading(outputs[HEADING], heading * real[:, None], known[self.label_space.heading.head])
 
-    def finish(self) -> dict[str, float]:
-        """Return the scores by name, and begin anew. `mean_accuracy` is over all heads, `target` and the sectors."""
-        scores = {f"{head.name}_accuracy": float(accuracy.compute()) for head, accuracy in self._by_head()}
+    def compute(self) -> dict[str, float]:
+        """Return the scores by name. `mean_accuracy` is over all heads, `target` and the sectors."""
+        scores = {f"{head.name}_accuracy": float(metric.compute()) for head, metric in self._by_head(self.heads)}
         scores["target_accuracy"] = float(self.target_accuracy.compute())
         if self.label_space.heading is not None:
             scores[f"{self.label_space.heading.name}_accuracy"] = float(self.aware.compute())
@@ -57,13 +61,14 @@ class ClassifierScores(nn.Module):
             scores[f"{self.label_space.heading.name}_accuracy_raw"] = float(self.raw.compute())
             scores["heading_error_deg"] = float(self.error_deg.compute())
         scores |= {"target_auroc": float(self.target_auroc.compute()), "loss": float(self.loss.compute())}
-        for module in self.modules():
-            if isinstance(module, Metric):
-                module.reset()
         return scores | {"mean_accuracy": mean}
 
-    def _by_head(self) -> Iterator[tuple[Head, Metric]]:
-        return zip(self.label_space.heads, cast(Iterable[Metric], self.heads), strict=True)
+    def confusions(self) -> dict[str, tuple[tuple[str, ...], Tensor]]:
+        """Return by head the classes and the counts [truth, answer]."""
+        return {head.name: (head.classes, metric.compute()) for head, metric in self._by_head(self.matrices)}
+
+    def _by_head(self, metrics: nn.ModuleList) -> Iterator[tuple[Head, Metric]]:
+        return zip(self.label_space.heads, cast(Iterable[Metric], metrics), strict=True)
 
     def _update_heading(self, heading: Tensor, truth: Tensor, labels: Tensor) -> None:
         rules = self.label_space.heading

@@ -19,6 +19,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo-flight": ("aerial_train.demo_flight", "render the demo flight and its truth"),
     "segmenter": ("aerial_train.fit_segmenter", "train a segmenter"),
     "classifier": ("aerial_train.fit_classifier", "train a classifier"),
+    "find-lr": ("aerial_train.find_lr", "find a learning rate to begin with"),
+    "overfit": ("aerial_train.overfit", "check that a network can learn one batch by heart"),
+    "sweep": ("aerial_train.sweep", "vary options over many runs and rank them"),
     "score": ("aerial_train.score_command", "score detections against labelled frames"),
 }
 
@@ -53,3 +56,7 @@ def _import(module: str) -> Any:
         if (error.name or "").startswith("aerial_"):
             raise
         raise ResourceError(f"this command needs the package {error.name}; pip install 'aerial[train]'") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

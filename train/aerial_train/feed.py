@@ -1,4 +1,8 @@
-"""Scenes to training batches: whole batches made by worker processes, the same ones however many workers there are."""
+"""Labelled data to training batches: whole batches made by worker processes, the same ones however many there are.
+
+A batch is shared by all devices that train together: device r of n takes the r-th part of each. So a run on two
+devices sees, step by step, what the same run sees on one.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any, Protocol
 
+import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from aerial_runtime.card import LabelSpace
+from aerial_train.options import FitOptions
 
 HELD_OUT_EPOCH = -1
 
@@ -28,22 +34,26 @@ class Scenes(Protocol):
         """Return a dataclass of NumPy arrays (and of dicts of arrays), the first axis of each being the sample."""
 
 
-class _LiveBatches(Dataset[Batch]):
-    """Batch number `step` of an epoch, addressed by (epoch, step): workers need no state, so they can stay alive."""
+class _Batches(Dataset[Batch]):
+    """Samples addressed by (epoch, first, count): workers need no state, so they can stay alive."""
 
-    def __init__(self, scenes: Scenes, batch_size: int) -> None:
-        self.scenes, self.batch_size = scenes, batch_size
+    def __init__(self, scenes: Scenes) -> None:
+        self.scenes = scenes
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
-        epoch, step = key
-        return as_tensors(self.scenes.batch(epoch, range(step * self.batch_size, (step + 1) * self.batch_size)))
+    def __getitem__(self, key: tuple[int, int, int]) -> Batch:
+        epoch, first, count = key
+        return as_tensors(self.scenes.batch(epoch, range(first, first + count)))
 
 
-class _EpochSteps(Sampler[tuple[int, int]]):
-    """The keys of one epoch. Lightning calls `set_epoch`, after a resume too."""
+class EpochSteps(Sampler[tuple[int, int, int]]):
+    """The keys of one epoch's batches, of this process's share of each. Lightning calls `set_epoch`, also resumed.
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.epoch = steps, 0
+    done: steps of the first epoch that an interrupted run had already taken.
+    """
+
+    def __init__(self, steps: int, batch: int, rank: int = 0, world_size: int = 1, done: int = 0) -> None:
+        self.steps, self.batch, self.rank, self.world_size = steps, batch, rank, world_size
+        self.epoch, self.done, self._is_first = 0, done, True
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -51,8 +61,11 @@ class _EpochSteps(Sampler[tuple[int, int]]):
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, step) for step in range(self.steps))
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        share = self.batch // self.world_size
+        first = self.done if self._is_first else 0
+        self._is_first = False
+        return ((self.epoch, step * self.batch + self.rank * share, share) for step in range(first, self.steps))
 
 
 class _Kept(Dataset[Batch]):
@@ -66,22 +79,52 @@ class _Kept(Dataset[Batch]):
         return self.batches[index]
 
 
-def live_loader(scenes: Scenes, batch_size: int, steps: int, workers: int) -> DataLoader[Batch]:
-    """Return a loader of `steps` fresh batches an epoch, rendered by `workers` processes (0: in this one)."""
+class Feed(pl.LightningDataModule):
+    """What a run learns from and is scored on. The held-out set is made once and kept in memory."""
+
+    def __init__(self, train: Scenes, held_out: Scenes, options: FitOptions) -> None:
+        super().__init__()
+        self.train_scenes, self.held_out_scenes, self.options = train, held_out, options
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return this process's loader; a run that was interrupted within an epoch goes on after its last step."""
+        options, trainer = self.options, self.trainer
+        assert trainer is not None
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready % options.steps_per_epoch
+        steps = EpochSteps(options.steps_per_epoch, options.batch, trainer.global_rank, trainer.world_size, done)
+        return train_loader(self.train_scenes, steps, options.worker_processes)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return this process's share of the held-out set."""
+        assert self.trainer is not None
+        return held_out_loader(
+            self.held_out_scenes,
+            self.options.batch // self.trainer.world_size,
+            min(self.options.held_out, getattr(self.held_out_scenes, "count", None) or self.options.held_out),
+            self.trainer.global_rank,
+            self.trainer.world_size,
+        )
+
+
+def train_loader(scenes: Scenes, steps: EpochSteps, workers: int) -> DataLoader[Batch]:
+    """Return a loader of batches that `workers` processes make (0: this one)."""
     return DataLoader(
-        _LiveBatches(scenes, batch_size),
+        _Batches(scenes),
         batch_size=None,
-        sampler=_EpochSteps(steps),
+        sampler=steps,
         num_workers=workers,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_start_worker,
+        pin_memory=torch.cuda.is_available(),
     )
 
 
-def held_out_loader(scenes: Scenes, batch_size: int, samples: int) -> DataLoader[Batch]:
-    """Return a loader of one fixed set, rendered now and kept in memory; give it scenes of another seed."""
-    starts = range(0, samples, batch_size)
+def held_out_loader(
+    scenes: Scenes, batch_size: int, samples: int, rank: int = 0, world_size: int = 1
+) -> DataLoader[Batch]:
+    """Return a loader of one fixed set, made now and kept in memory; of several processes each has every n-th batch."""
+    starts = range(0, samples, batch_size)[rank::world_size]
     batches = [scenes.batch(HELD_OUT_EPOCH, range(start, min(start + batch_size, samples))) for start in starts]
     return DataLoader(_Kept([as_tensors(batch) for batch in batches]), batch_size=None)
 

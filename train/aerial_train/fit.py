@@ -1,136 +1,61 @@
-"""The training loop that both networks share: AdamW with one cycle, averaged weights, best and last model kept."""
+"""The training loop that both networks share: Lightning's trainer, set up as the options say."""
 
 from __future__ import annotations
 
 import logging
-import math
 import subprocess
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import lightning.pytorch as pl
-import msgspec
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar, WeightAveraging
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+    WeightAveraging,
+)
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
 
-from aerial_runtime.card import ModelCard
-from aerial_train.checkpoint import save_checkpoint
-from aerial_train.classifier import Classifier
-from aerial_train.feed import Batch
-from aerial_train.options import FitOptions, save_options
-from aerial_train.unet import UNet
-
-HELD_OUT_SEED_OFFSET: Final = 1_000_003
-WARM_UP_SHARE: Final = 0.1  # of all steps
-RESUME_FILE: Final = "last.ckpt"  # Lightning's own: optimiser, schedule and counters for an exact resume
-
-
-class Task(pl.LightningModule):
-    """A network, how it learns from a batch, and how it is scored. `best_by` is the score that picks best.pt."""
-
-    best_by: str
-
-    def __init__(self, network: UNet | Classifier, card: ModelCard, options: FitOptions) -> None:
-        super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.card, self.options = card, options
-
-    def loss(self, batch: Batch) -> Tensor:
-        """Return the loss of a training batch, a scalar."""
-        raise NotImplementedError
-
-    def held_out_scores(self) -> dict[str, float]:
-        """Return the scores of the validation batches since the last call."""
-        raise NotImplementedError
-
-    def training_step(self, batch: Batch, _index: int) -> Tensor:
-        """One step of Lightning's loop."""
-        loss = self.loss(batch)
-        self.log("train_loss", loss, prog_bar=True)
-        return loss
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW, without decay on norms and biases, and one cycle over all steps (Smith and Topin 2018)."""
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.options.lr, weight_decay=self.options.weight_decay)
-        total = self.options.epochs * self.options.steps_per_epoch
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.options.lr, total_steps=total + 1, pct_start=WARM_UP_SHARE, cycle_momentum=False
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+from aerial_runtime.errors import InputError, ResourceError
+from aerial_train.callbacks import RESUME_FILE, KeepModels, Pictures, StopOnSignal
+from aerial_train.device import describe_device, precision_of, uses_gpu
+from aerial_train.feed import Feed, Scenes
+from aerial_train.options import FitOptions, is_main_process, save_options
+from aerial_train.task import Task
 
 
-class KeepModels(Callback):
-    """After each epoch: score, one line on stdout, last.pt, and best.pt where the score has risen.
+@dataclass(frozen=True)
+class Job:
+    """A task with what it learns from and what it is scored on."""
 
-    Stands before `WeightAveraging` in the list of callbacks, so that it sees the averaged weights.
-    """
-
-    def __init__(self) -> None:
-        self.best = -math.inf
-        self.started_ns = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know."""
-        return {"best": self.best}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
-        self.best = state_dict["best"]
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self.started_ns = time.monotonic_ns()
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Score and keep."""
-        assert isinstance(pl_module, Task)
-        seconds = (time.monotonic_ns() - self.started_ns) / 1e9
-        scores = {name: value for name, value in pl_module.held_out_scores().items() if math.isfinite(value)}
-        pl_module.log_dict({f"held_out/{name}": value for name, value in scores.items()})
-        options = pl_module.options
-        epoch = trainer.current_epoch + 1
-        rate = options.steps_per_epoch * options.batch / seconds
-        left_min = (options.epochs - epoch) * seconds / 60
-        text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-        print(f"epoch {epoch}/{options.epochs}  {text}  {rate:.0f} images/s, {left_min:.0f} min left", flush=True)
-        facts = pl_module.card.training | {"epoch": epoch, "steps": trainer.global_step}
-        card = msgspec.structs.replace(pl_module.card, scores=scores, training=facts)
-        save_checkpoint(options.run_dir / "last.pt", pl_module.network, card)
-        if scores.get(pl_module.best_by, -math.inf) > self.best:
-            self.best = scores[pl_module.best_by]
-            save_checkpoint(options.run_dir / "best.pt", pl_module.network, card)
+    task: Task
+    train: Scenes
+    held_out: Scenes
 
 
-def training_facts(options: FitOptions, network: nn.Module) -> dict[str, Any]:
-    """Return what a card says of how the model was made."""
-    given = asdict(options) | {"backgrounds": Path(options.backgrounds).name}
-    for name in ("out", "workers", "threads"):
-        del given[name]
-    return {
-        "data": f"synthetic scenes, recipe {options.recipe}",
-        "options": given,
-        "seed": options.seed,
-        "commit": _commit(),
-        "torch": str(torch.__version__),
-        "optimizer": "AdamW, one cycle, averaged weights",
-    }
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended: best and last score (of `Task.best_by`), whether someone interrupted it, and the step of
+    the optimiser from which it would go on."""
+
+    best: float
+    last: float
+    interrupted: bool
+    kept_step: int
 
 
 def prepare(options: FitOptions) -> None:
-    """Seed torch and set the threads.
+    """Seed torch and set the threads; done before a network is made.
 
     OpenCV gets one thread, here and not in the workers: they are forked, and a forked process that touches
     OpenCV's thread pool after its parent has used it waits for ever.
@@ -141,54 +66,144 @@ def prepare(options: FitOptions) -> None:
         torch.set_num_threads(options.threads)
 
 
-def fit(task: Task, train: DataLoader[Batch], held_out: DataLoader[Batch], *, resume: bool) -> int:
-    """Train to the end; return 0, or 130 after Ctrl-C, which loses only the epoch that was running.
-
-    Writes options.json, last.pt, best.pt, last.ckpt and TensorBoard's curves into the run's folder.
-    """
-    options = task.options
-    save_options(options)
-    trainer = _trainer(options)
-    finished = options.run_dir / RESUME_FILE
-    goes_on = resume and finished.exists()  # no file: the first epoch was not finished, so it begins again
-    with _known_warnings():
-        try:
-            trainer.fit(task, train, held_out, ckpt_path=str(finished) if goes_on else None)
-        except SystemExit:
-            if not trainer.interrupted:
-                raise
-    if trainer.interrupted:
-        again = f"--resume --name {options.name} --out {options.out}"
-        print(f"interrupted; {options.run_dir} holds the finished epochs; go on with: {again}")
+def fit(job: Job, *, resume: bool) -> int:
+    """Train to the end; return 0, or 130 where someone interrupted it, with everything kept."""
+    options = job.task.options
+    outcome = run_training(job, resume=resume)
+    if not is_main_process():
+        return 0
+    if outcome.interrupted:
+        again = f"aerial-train {job.task.card.kind} --resume --name {options.name} --out {options.out}"
+        kept = f"{options.run_dir} keeps everything up to step {outcome.kept_step} of {options.optimizer_steps}"
+        print(f"interrupted; {kept}; go on with: {again}")
         return 130
     print(f"done: {options.run_dir / 'best.pt'}")
     return 0
 
 
-def _trainer(options: FitOptions) -> pl.Trainer:
-    from lightning.pytorch.loggers import TensorBoardLogger
+def run_training(job: Job, *, resume: bool, callbacks: Sequence[Callback] = ()) -> Outcome:
+    """Train, or go on; write options.json, last.pt, best.pt, last.ckpt and the curves into the run's folder.
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it advertises other products otherwise
+    Raises AerialError for a device or a tracker that is not there, or a resume file that is damaged.
+    """
+    options = job.task.options
+    say_once(describe_device(options))
+    if is_main_process():
+        save_options(options)
+    keep, stop = KeepModels(), StopOnSignal(options)
+    trainer = make_trainer(options, [keep, *_averaging(options), *callbacks, stop, *_others(job.task)])
+    finished = options.run_dir / RESUME_FILE
+    goes_on = resume and finished.exists()  # no file: nothing was kept yet, so it begins again
+    with known_warnings():
+        try:
+            feed = Feed(job.train, job.held_out, options)
+            trainer.fit(job.task, datamodule=feed, ckpt_path=str(finished) if goes_on else None)
+        except SystemExit:
+            if not trainer.interrupted:
+                raise
+        except (RuntimeError, KeyError) as error:
+            if goes_on and trainer.global_step == 0:
+                raise InputError(
+                    f"{finished} cannot be read ({error}); start a new run from best.pt by --init"
+                ) from error
+            raise
+    stopped_early = stop.asked and trainer.current_epoch < options.epochs
+    return Outcome(keep.best, keep.last, trainer.interrupted or stopped_early, stop.kept_step)
 
-    steps = options.epochs * options.steps_per_epoch
-    average_over = max(1.0, min(1000.0, steps / 20))  # steps
-    averaged_weights = WeightAveraging(avg_fn=_moving_average(1 - 1 / average_over))
-    for_resume = ModelCheckpoint(
-        options.run_dir, Path(RESUME_FILE).stem, enable_version_counter=False, save_on_train_epoch_end=True
-    )
-    progress = [RichProgressBar()] if sys.stdout.isatty() else []
+
+def make_trainer(options: FitOptions, callbacks: Sequence[Callback]) -> pl.Trainer:
+    """Return a trainer for the options' devices. Raises ResourceError, UsageError."""
+    for name in ("lightning.pytorch", "lightning.fabric"):  # they advertise other products otherwise
+        logging.getLogger(name).setLevel(logging.WARNING)
+    on_gpu = uses_gpu(options)
+    together = options.world_size > 1
+    progress = [RichProgressBar()] if sys.stdout.isatty() and is_main_process() else []
     return pl.Trainer(
         max_epochs=options.epochs,
-        accelerator="auto",
-        devices=1,
-        logger=TensorBoardLogger(options.run_dir, name="", version="curves"),
-        callbacks=[KeepModels(), averaged_weights, for_resume, *progress],
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=options.devices,
+        num_nodes=options.nodes,
+        strategy="ddp" if together else "auto",
+        sync_batchnorm=together and on_gpu,
+        use_distributed_sampler=False,  # the feed shares every batch itself
+        precision=precision_of(options),  # type: ignore[arg-type]
+        logger=_logger(options),
+        callbacks=[*callbacks, *progress],
+        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
         enable_progress_bar=bool(progress),
         enable_model_summary=False,
-        gradient_clip_val=options.clip,
+        gradient_clip_val=options.clip or None,
+        accumulate_grad_batches=options.accumulate,
         log_every_n_steps=min(50, options.steps_per_epoch),
         num_sanity_val_steps=0,
+        default_root_dir=options.run_dir,
     )
+
+
+def training_facts(options: FitOptions) -> dict[str, Any]:
+    """Return what a card says of how the model was made."""
+    given = asdict(options) | {name: Path(getattr(options, name)).name for name in ("backgrounds", "init")}
+    for name in ("out", "workers", "threads", "logger"):
+        del given[name]
+    data = f"synthetic scenes, recipe {options.recipe}" if options.data == "scenes" else f"data {_names(options.data)}"
+    average = "" if options.average == 0 else ", averaged weights"
+    return {
+        "data": data,
+        "options": given | {"data": _names(options.data), "held_out_data": _names(options.held_out_data)},
+        "seed": options.seed,
+        "commit": _commit(),
+        "torch": str(torch.__version__),
+        "optimizer": f"{options.optimizer}, {options.schedule}{average}",
+    }
+
+
+def say_once(text: str) -> None:
+    """Print, in the first of the processes that train together."""
+    if is_main_process():
+        print(text, flush=True)
+
+
+def _averaging(options: FitOptions) -> list[Callback]:
+    if options.average == 0:
+        return []
+    steps = options.average if options.average > 0 else max(1.0, min(1000.0, options.optimizer_steps / 20))
+    return [WeightAveraging(avg_fn=_moving_average(1 - 1 / steps))]
+
+
+def _others(task: Task) -> list[Callback]:
+    options = task.options
+    others: list[Callback] = [
+        ModelCheckpoint(
+            options.run_dir, Path(RESUME_FILE).stem, enable_version_counter=False, save_on_train_epoch_end=True
+        )
+    ]
+    if options.logger != "none":
+        others.append(LearningRateMonitor("step"))
+    if options.logger == "tensorboard":
+        others.insert(0, Pictures())
+    if options.early_stop:
+        score = f"held_out/{task.best_by}"
+        others.append(EarlyStopping(score, mode="max", patience=options.early_stop))
+    return others
+
+
+def _logger(options: FitOptions) -> Logger | bool:
+    """Return the tracker that was asked for. Raises ResourceError where its package is missing."""
+    from lightning.pytorch import loggers
+
+    run = options.run_dir
+    try:
+        if options.logger == "tensorboard":
+            return loggers.TensorBoardLogger(run, name="", version="curves")
+        if options.logger == "csv":
+            return loggers.CSVLogger(run, name="", version="curves")
+        if options.logger == "mlflow":
+            return loggers.MLFlowLogger(experiment_name="aerial", run_name=options.name)
+        if options.logger == "wandb":
+            return loggers.WandbLogger(name=options.name, project="aerial", save_dir=run)
+    except ModuleNotFoundError as error:
+        raise ResourceError(f"--logger {options.logger} needs its package; pip install {options.logger}") from error
+    return False
 
 
 def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
@@ -202,15 +217,24 @@ def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Te
 
 
 @contextmanager
-def _known_warnings() -> Iterator[None]:
+def known_warnings() -> Iterator[None]:
+    """Silence what Lightning says of things that are as they should be."""
     with warnings.catch_warnings():
         # The held-out set is in memory: workers would only copy it. Scenes may be rendered without workers on purpose.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # options.json lies there already, and in a resumed run the models.
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        # The feed goes on after the last step by itself.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         # Between Lightning and torch; nothing of ours.
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
         yield
+
+
+def _names(data: str) -> str:
+    """Drop the folders from the paths in a description of data: a card goes to other computers."""
+    parts = (part.partition("=") for part in data.split(","))
+    return ",".join(Path(where).name + sign + weight for where, sign, weight in parts)
 
 
 def _commit() -> str:

@@ -1,26 +1,34 @@
-"""Train a classifier from live scenes: `aerial-train classifier --name first`."""
+"""Train a classifier: `aerial-train classifier --name first`."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-import torch
-from torch import Tensor
+import cv2
+import numpy as np
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from aerial_runtime.card import LabelSpace, ModelCard, Thresholds, load_label_space
+from aerial_runtime.contract import U8
 from aerial_runtime.errors import UsageError
 from aerial_train.checkpoint import classifier_tensors
-from aerial_train.classifier import HEADING, Classifier, ClassifierConfig
+from aerial_train.classifier import TARGET, Classifier, ClassifierConfig
 from aerial_train.classifier_scores import ClassifierScores
-from aerial_train.feed import Batch, Scenes, held_out_loader, live_loader
-from aerial_train.fit import HELD_OUT_SEED_OFFSET, Task, fit, prepare, training_facts
-from aerial_train.losses import classifier_losses
+from aerial_train.feed import Batch, Scenes
+from aerial_train.fit import Job, fit, prepare, say_once, training_facts
+from aerial_train.losses import HeadLosses
 from aerial_train.network_summary import summarise
-from aerial_train.options import FitOptions, add_options, option, options_from, whole_numbers
+from aerial_train.options import FitOptions, add_options, network_changes, option, options_from, whole_numbers
+from aerial_train.task import Seen, Task
+from aerial_train.transfer import open_start, take_weights
+from aerial_train.unet import UNetConfig
 
 TARGET_THRESHOLD = 0.9  # of the card: distractors under it cost more, in false alarms, than the few boards
 ABSTAIN_UNDER = 0.4  # a label is withheld below this probability, a heading below this length
+PICTURE_PX = 144
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +39,26 @@ class ClassifierOptions(FitOptions):
     images_per_epoch: int = option(65536, "fresh crops in a pass")
     held_out: int = option(4096, "crops of the fixed held-out set, rendered from another seed")
     crop_size: int = option(48, "side of the square crops, pixels")
-    filters: tuple[int, ...] = option((16, 32, 64, 128), "per level", type=whole_numbers, metavar="F-F-F")
-    blocks: int = option(2, "residual blocks per level")
-    label_smoothing: float = option(0.0, "share of every label that is spread over all classes")
-    heading_weight: float = option(1.0, "of the heading's loss; the others weigh 1")
+    label_smoothing: float = option(0.0, "share of every label that is spread over all classes", "loss")
+    heading_weight: float = option(1.0, "of the heading's loss; the others weigh 1", "loss")
+
+    filters: tuple[int, ...] = option((), "per level; empty: 16-32-64-128", "network", type=whole_numbers,
+                                      metavar="F-F-F")  # fmt: skip
+    blocks: int = option(0, "residual blocks per level; 0: 2", "network")
+    stem_kernel: int = option(0, "side of the first convolution; 0: 5", "network")
+    stem_stride: int = option(0, "stride of the first convolution; 0: 2", "network")
+
+    @classmethod
+    def recipes(cls) -> dict[str, dict[str, Any]]:
+        """Return the options that each recipe sets."""
+        return {
+            "flight": {},
+            # The published protocol: 72 passes of 16,384 fresh crops of 32 px; 34 letters.
+            "r32": {
+                "label_space": "suas-r32", "crop_size": 32, "margin": 1.0, "filters": (32, 32, 64, 128),
+                "epochs": 72, "images_per_epoch": 16384, "batch": 256,
+            },
+        }  # fmt: skip
 
 
 class ClassifierTask(Task):
@@ -42,31 +66,53 @@ class ClassifierTask(Task):
 
     best_by = "mean_accuracy"
 
-    def __init__(self, network: Classifier, card: ModelCard, options: ClassifierOptions) -> None:
-        super().__init__(network, card, options)
-        self.fit_options = options
+    def __init__(self, network: Classifier, criterion: nn.Module, card: ModelCard, options: ClassifierOptions) -> None:
+        super().__init__(network, criterion, card, options)
         self.scores = ClassifierScores(card.label_space)
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the weighted sum of all losses of a batch, a scalar."""
         return self._total_loss(self.network(batch["crops"]), batch)
 
-    def validation_step(self, batch: Batch, _index: int) -> None:
-        """Score a batch."""
+    def look(self, batch: Batch) -> Seen:
+        """Score a batch; a crop's error is the mean surprise of all heads at its labels."""
         outputs = self.network(batch["crops"])
         loss = self._total_loss(outputs, batch)
         self.scores.update(outputs, batch["is_target"], batch["labels"], batch["heading"], loss)
+        real = batch["is_target"].to(outputs[TARGET].dtype)
+        error = F.binary_cross_entropy_with_logits(outputs[TARGET].squeeze(1), real, reduction="none")
+        for name, labels in batch["labels"].items():
+            error = error + F.cross_entropy(outputs[name], labels.clamp(min=0), reduction="none") * (labels >= 0)
+        return Seen(error, outputs)
+
+    def picture(self, batch: Batch, seen: Seen, index: int) -> U8:
+        """Return a crop over its labels and the answers, BGR."""
+        crop = cv2.resize(batch["crops"][index].cpu().numpy(), (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_AREA)
+        truth, answer = [], []
+        for head in self.card.label_space.heads:
+            label = int(batch["labels"][head.name][index])
+            truth.append(head.classes[label] if label >= 0 else "-")
+            answer.append(head.classes[int(seen.outputs[head.name][index].argmax())])
+        if not batch["is_target"][index]:
+            truth = ["no target"]
+        if float(seen.outputs[TARGET][index]) < 0:
+            answer = ["no target"]
+        words = np.zeros((28, PICTURE_PX, 3), np.uint8)
+        for row, text in enumerate((truth, answer)):
+            cv2.putText(words, " ".join(text), (1, 11 + 13 * row), cv2.FONT_HERSHEY_PLAIN, 0.6, (230, 230, 230))
+        return np.asarray(np.vstack((crop, words)), np.uint8)
+
+    def confusions(self) -> dict[str, tuple[tuple[str, ...], Tensor]]:
+        """Return each head's counts [truth, answer]."""
+        return self.scores.confusions()
 
     def held_out_scores(self) -> dict[str, float]:
-        """Return the scores by name, and begin anew."""
-        return self.scores.finish()
+        """Return the scores by name."""
+        return self.scores.compute()
 
     def _total_loss(self, outputs: dict[str, Tensor], batch: Batch) -> Tensor:
-        truth = batch["is_target"], batch["labels"], batch["heading"]
-        losses = classifier_losses(outputs, *truth, self.card.label_space, self.fit_options.label_smoothing)
-        if HEADING in losses:
-            losses[HEADING] = losses[HEADING] * self.fit_options.heading_weight
-        return torch.stack(list(losses.values())).sum()
+        total: Tensor = self.criterion(outputs, batch["is_target"], batch["labels"], batch["heading"])
+        return total
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,39 +122,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train as the command line says; return the exit code. Raises AerialError."""
-    from aerial_train.scenes.backgrounds import Backgrounds
-    from aerial_train.scenes.crops import CROP_RECIPES, CropScenes
-
     options = options_from(args, ClassifierOptions)
-    network_config(options)
+    return fit(classifier_job(options), resume=args.resume)
+
+
+def classifier_job(options: ClassifierOptions) -> Job:
+    """Return task and data as the options say. Raises AerialError for what cannot be, before any data is made."""
+    from aerial_train.data import open_crops
+
     space = load_label_space(options.label_space)
-    if options.recipe not in CROP_RECIPES:
-        raise UsageError(f"--recipe {options.recipe!r} is none of {', '.join(CROP_RECIPES)}")
-    recipe = replace(CROP_RECIPES[options.recipe], size=options.crop_size, margin=options.margin)
-    backgrounds = Backgrounds(options.backgrounds_dir)
-    scenes = CropScenes(space, recipe, backgrounds, options.seed)
-    backgrounds.preload()
-    held_out = scenes.with_seed(options.seed + HELD_OUT_SEED_OFFSET)
-    return train_classifier(options, scenes, held_out, resume=args.resume)
+    task = classifier_task(options, space)
+
+    def crops(text: str, split: Literal["train", "val"]) -> Scenes:
+        return open_crops(
+            text,
+            space=space,
+            split=split,
+            recipe=options.recipe,
+            backgrounds=options.backgrounds_dir,
+            seed=options.seed,
+            crop_size=options.crop_size,
+            margin=options.margin,
+        )
+
+    return Job(task, crops(options.data, "train"), crops(options.held_out_data or options.data, "val"))
 
 
-def network_config(options: ClassifierOptions) -> ClassifierConfig:
-    """Return the network's configuration. Raises UsageError for what cannot be built."""
+def classifier_task(options: ClassifierOptions, space: LabelSpace) -> ClassifierTask:
+    """Return an untrained network, or that of --init, with its loss and card. Raises UsageError, ModelError."""
+    prepare(options)
+    start = open_start(options, space, "classifier")
+    network = Classifier(network_config(options, start.network.config if start else None), space)
+    if start is not None:
+        take_weights(network, start, options)
+    say_once(f"classifier {options.name}: {summarise(network, (1, options.crop_size, options.crop_size, 3))} a crop")
+    return ClassifierTask(network, HeadLosses(space, options), _card(options, space), options)
+
+
+def network_config(options: ClassifierOptions, base: UNetConfig | ClassifierConfig | None = None) -> ClassifierConfig:
+    """Return the network's configuration: `base` with what the options change. Raises UsageError."""
     try:
-        return ClassifierConfig(options.filters, options.blocks)
+        return replace(base if isinstance(base, ClassifierConfig) else ClassifierConfig(), **network_changes(options))
     except ValueError as error:
         raise UsageError(f"this network cannot be built: {error}") from error
-
-
-def train_classifier(options: ClassifierOptions, scenes: Scenes, held_out: Scenes, *, resume: bool = False) -> int:
-    """Train on scenes whose batches have crops, is_target, labels and heading; return the exit code."""
-    prepare(options)
-    space, size = scenes.label_space, options.crop_size
-    network = Classifier(network_config(options), space)
-    print(f"classifier {options.name}: {summarise(network, (1, size, size, 3))} a crop of {size} px", flush=True)
-    task = ClassifierTask(network, _card(options, network, space), options)
-    train = live_loader(scenes, options.batch, options.steps_per_epoch, options.workers)
-    return fit(task, train, held_out_loader(held_out, options.batch, options.held_out), resume=resume)
 
 
 def _questions(space: LabelSpace) -> list[str]:
@@ -116,7 +172,7 @@ def _questions(space: LabelSpace) -> list[str]:
     return [head.name for head in space.heads] + ([space.heading.name] if space.heading else [])
 
 
-def _card(options: ClassifierOptions, network: Classifier, space: LabelSpace) -> ModelCard:
+def _card(options: ClassifierOptions, space: LabelSpace) -> ModelCard:
     inputs, outputs = classifier_tensors(space, options.crop_size)
     return ModelCard(
         kind="classifier",
@@ -127,5 +183,5 @@ def _card(options: ClassifierOptions, network: Classifier, space: LabelSpace) ->
         crop_margin=options.margin,
         crop_size=options.crop_size,
         thresholds=Thresholds(target=TARGET_THRESHOLD, abstain=dict.fromkeys(_questions(space), ABSTAIN_UNDER)),
-        training=training_facts(options, network),
+        training=training_facts(options),
     )

@@ -1,28 +1,35 @@
-"""Train a segmenter from live scenes: `aerial-train segmenter --name first`."""
+"""Train a segmenter: `aerial-train segmenter --name first`."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+import cv2
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import BinaryF1Score, BinaryJaccardIndex
 
 from aerial_runtime.card import LabelSpace, ModelCard, Thresholds, load_label_space
+from aerial_runtime.contract import U8
 from aerial_runtime.errors import UsageError
 from aerial_train.checkpoint import segmenter_tensors
-from aerial_train.feed import Batch, Scenes, held_out_loader, live_loader
-from aerial_train.fit import HELD_OUT_SEED_OFFSET, Task, fit, prepare, training_facts
-from aerial_train.losses import segmentation_loss
+from aerial_train.classifier import ClassifierConfig
+from aerial_train.feed import Batch, Scenes
+from aerial_train.fit import Job, fit, prepare, say_once, training_facts
+from aerial_train.losses import mask_loss
 from aerial_train.network_summary import summarise
-from aerial_train.options import FitOptions, add_options, option, options_from, whole_numbers
-from aerial_train.unet import PRESETS, UNet, UNetConfig, unet_config
+from aerial_train.options import FitOptions, add_options, network_changes, option, options_from, whole_numbers
+from aerial_train.task import Seen, Task
+from aerial_train.transfer import open_start, take_weights
+from aerial_train.unet import PRESETS, UNet, UNetConfig
 
 IGNORED = -1
 MASK_THRESHOLD = 0.2  # of the card: low, since a doubtful cell costs a crop, and the classifier has the last word
+SUMMARY_SIZE = (1, 1088, 1920, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +38,27 @@ class SegmenterOptions(FitOptions):
 
     batch: int = option(32, "frames in a step")
     frame_size: int = option(256, "side of the square training frames, pixels")
-    preset: str = option("default", "network to start from", choices=tuple(PRESETS))
-    filters: tuple[int, ...] = option((), "per level, such as 16-32-64-128", type=whole_numbers, metavar="F-F-F")
-    convs: int = option(0, "convolutions per level; 0: the preset's")
-    stem: str = option("", "none, patch2, patch4, patch8, conv2, conv4 or conv8; empty: the preset's", metavar="STEM")
-    skip: str = option("", "concat or add; empty: the preset's", metavar="SKIP")
-    up: str = option("", "transpose or nearest; empty: the preset's", metavar="UP")
-    output_stride: int = option(0, "pixels per mask cell; 0: the preset's, or the stem's where one is given")
+    loss: str = option("jaccard+bce", "sum of jaccard, dice, tversky(A,B), bce and focal(G)", "loss",
+                       metavar="LOSS")  # fmt: skip
+
+    preset: str = option("default", "network to start from", "preset", choices=tuple(PRESETS))
+    filters: tuple[int, ...] = option((), "per level, such as 16-32-64-128", "network", type=whole_numbers,
+                                      metavar="F-F-F")  # fmt: skip
+    convs: int = option(0, "convolutions per level; 0: the preset's", "network")
+    stem: str = option("", "none, patch2, patch4, patch8, conv2, conv4 or conv8; empty: the preset's", "network",
+                       metavar="STEM")  # fmt: skip
+    skip: str = option("", "concat or add; empty: the preset's", "network", metavar="SKIP")
+    up: str = option("", "transpose or nearest; empty: the preset's", "network", metavar="UP")
+    output_stride: int = option(0, "pixels per mask cell; 0: the preset's, or the stem's where one is given", "network")
+
+    @classmethod
+    def recipes(cls) -> dict[str, dict[str, Any]]:
+        """Return the options that each recipe sets."""
+        return {
+            "flight": {},
+            # The published protocol: UNet of 16 filters and 5 levels, 256 px, mask at full resolution.
+            "r256": {"frame_size": 256, "preset": "textbook", "loss": "jaccard", "batch": 16, "epochs": 72},
+        }
 
 
 class SegmenterTask(Task):
@@ -45,8 +66,8 @@ class SegmenterTask(Task):
 
     best_by = "jaccard"
 
-    def __init__(self, network: UNet, card: ModelCard, options: SegmenterOptions) -> None:
-        super().__init__(network, card, options)
+    def __init__(self, network: UNet, criterion: nn.Module, card: ModelCard, options: SegmenterOptions) -> None:
+        super().__init__(network, criterion, card, options)
         self.mask_scores = MetricCollection(
             {"dice": BinaryF1Score(ignore_index=IGNORED), "jaccard": BinaryJaccardIndex(ignore_index=IGNORED)}
         )
@@ -54,22 +75,30 @@ class SegmenterTask(Task):
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the loss of a batch, a scalar."""
-        return segmentation_loss(self.network(batch["images"]), *_truth(batch))
+        loss: Tensor = self.criterion(self.network(batch["images"]), *_truth(batch))
+        return loss
 
-    def validation_step(self, batch: Batch, _index: int) -> None:
-        """Score a batch; a cell counts as target from half coverage on."""
+    def look(self, batch: Batch) -> Seen:
+        """Score a batch; a cell counts as target from half coverage on. A frame's error is its share of wrong cells."""
         logits = self.network(batch["images"])
         coverage, weight = _truth(batch)
-        self.mean_loss.update(segmentation_loss(logits, coverage, weight))
-        self.mask_scores.update(torch.sigmoid(logits), torch.where(weight > 0, (coverage >= 0.5).long(), IGNORED))
+        self.mean_loss.update(self.criterion(logits, coverage, weight))
+        probability = torch.sigmoid(logits)
+        self.mask_scores.update(probability, torch.where(weight > 0, (coverage >= 0.5).long(), IGNORED))
+        return Seen(((probability - coverage).abs() * weight).mean(dim=(1, 2, 3)), probability)
 
     def held_out_scores(self) -> dict[str, float]:
-        """Return dice, jaccard and loss, and begin anew."""
+        """Return dice, jaccard and loss."""
         scores = {name: float(value) for name, value in self.mask_scores.compute().items()}
-        scores["loss"] = float(self.mean_loss.compute())
-        self.mask_scores.reset()
-        self.mean_loss.reset()
-        return scores
+        return scores | {"loss": float(self.mean_loss.compute())}
+
+    def picture(self, batch: Batch, seen: Seen, index: int) -> U8:
+        """Return a frame, its truth and its map side by side, BGR."""
+        image = batch["images"][index].cpu().numpy()
+        size = image.shape[1], image.shape[0]
+        maps = (batch["coverage"][index], seen.outputs[index, 0].float() * 255)
+        grey = [cv2.resize(m.cpu().numpy().astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) for m in maps]
+        return np.asarray(np.hstack((image, *(cv2.cvtColor(m, cv2.COLOR_GRAY2BGR) for m in grey))), np.uint8)
 
 
 def _truth(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -84,44 +113,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train as the command line says; return the exit code. Raises AerialError."""
-    from aerial_train.scenes.backgrounds import Backgrounds
-    from aerial_train.scenes.frames import FRAME_RECIPES, FrameScenes
-
     options = options_from(args, SegmenterOptions)
-    config = network_config(options)
+    return fit(segmenter_job(options), resume=args.resume)
+
+
+def segmenter_job(options: SegmenterOptions) -> Job:
+    """Return task and data as the options say. Raises AerialError for what cannot be, before any data is made."""
+    from aerial_train.data import open_frames
+
+    space = load_label_space(options.label_space)
+    task = segmenter_task(options, space)
+
+    def frames(text: str, split: Literal["train", "val"]) -> Scenes:
+        return open_frames(
+            text,
+            space=space,
+            split=split,
+            recipe=options.recipe,
+            backgrounds=options.backgrounds_dir,
+            seed=options.seed,
+            size=(options.frame_size, options.frame_size),
+            stride=task.card.stride or 1,
+        )
+
+    return Job(task, frames(options.data, "train"), frames(options.held_out_data or options.data, "val"))
+
+
+def segmenter_task(options: SegmenterOptions, space: LabelSpace) -> SegmenterTask:
+    """Return an untrained network, or that of --init, with its loss and card. Raises UsageError, ModelError."""
     if options.frame_size < 16:
         raise UsageError(f"--frame-size must be at least 16 pixels, is {options.frame_size}")
-    space = load_label_space(options.label_space)
-    if options.recipe not in FRAME_RECIPES:
-        raise UsageError(f"--recipe {options.recipe!r} is none of {', '.join(FRAME_RECIPES)}")
-    backgrounds = Backgrounds(options.backgrounds_dir)
-    backgrounds.preload()
-    scenes = FrameScenes(space, FRAME_RECIPES[options.recipe], backgrounds, options.seed, config.output_stride)
-    scenes = scenes.with_size(options.frame_size, options.frame_size)
-    held_out = scenes.with_seed(options.seed + HELD_OUT_SEED_OFFSET)
-    return train_segmenter(options, scenes, held_out, resume=args.resume)
+    prepare(options)
+    start = open_start(options, space, "segmenter")
+    network = UNet(network_config(options, start.network.config if start else None))
+    if start is not None:
+        take_weights(network, start, options)
+    say_once(f"segmenter {options.name}: {summarise(network, SUMMARY_SIZE)} at 1920x1088")
+    return SegmenterTask(network, mask_loss(options.loss), _card(options, network, space), options)
 
 
-def network_config(options: SegmenterOptions) -> UNetConfig:
-    """Return the network's configuration. Raises UsageError for what cannot be built."""
-    names = ("filters", "convs", "stem", "skip", "up", "output_stride")
-    changes: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name)}
+def network_config(options: SegmenterOptions, base: UNetConfig | ClassifierConfig | None = None) -> UNetConfig:
+    """Return the network's configuration: `base`, or the preset, with what the options change. Raises UsageError."""
+    changes = network_changes(options)
     if "stem" in changes:
         changes.setdefault("output_stride", 0)
     try:
-        return unet_config(options.preset, changes)
+        return replace(base if isinstance(base, UNetConfig) else PRESETS[options.preset], **changes)
     except ValueError as error:
         raise UsageError(f"this network cannot be built: {error}") from error
-
-
-def train_segmenter(options: SegmenterOptions, scenes: Scenes, held_out: Scenes, *, resume: bool = False) -> int:
-    """Train on scenes whose batches have images, coverage and weight; return the exit code."""
-    prepare(options)
-    network = UNet(network_config(options))
-    print(f"segmenter {options.name}: {summarise(network, (1, 1088, 1920, 3))} at 1920x1088", flush=True)
-    task = SegmenterTask(network, _card(options, network, scenes.label_space), options)
-    train = live_loader(scenes, options.batch, options.steps_per_epoch, options.workers)
-    return fit(task, train, held_out_loader(held_out, options.batch, options.held_out), resume=resume)
 
 
 def _card(options: SegmenterOptions, network: UNet, space: LabelSpace) -> ModelCard:
@@ -136,5 +175,5 @@ def _card(options: SegmenterOptions, network: UNet, space: LabelSpace) -> ModelC
         crop_margin=options.margin,
         stride=stride,
         thresholds=Thresholds(mask=MASK_THRESHOLD),
-        training=training_facts(options, network),
+        training=training_facts(options),
     )

@@ -1,0 +1,44 @@
+"""Single steps of a task without a trainer: what the checks before a training and the benchmarks take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from aerial_train.device import uses_gpu
+from aerial_train.feed import Batch, as_tensors
+from aerial_train.task import Task
+
+
+class Bench:
+    """A task on the device that its training would use, with its optimiser and without its schedule."""
+
+    def __init__(self, task: Task) -> None:
+        self.device = torch.device("cuda" if uses_gpu(task.options) else "cpu")
+        self.task = task.to(self.device)
+        (self.optimizer,), _ = task.configure_optimizers()
+
+    def take(self, batch: Any) -> Batch:
+        """Return a batch of arrays as tensors on the device."""
+        moved: Batch = self.task.transfer_batch_to_device(as_tensors(batch), self.device, 0)
+        return moved
+
+    def step(self, batch: Batch) -> float:
+        """Learn from a batch; return its loss before."""
+        self.task.train()
+        self.optimizer.zero_grad()
+        loss = self.task.loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.task.options.clip:
+            torch.nn.utils.clip_grad_norm_(self.task.parameters(), self.task.options.clip)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def score(self, batch: Batch) -> float:
+        """Return the score `best_by` of a batch."""
+        self.task.eval()
+        self.task.forget_scores()
+        with torch.no_grad():
+            self.task.look(batch)
+        return self.task.held_out_scores()[self.task.best_by]
