@@ -114,11 +114,31 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence."""
+    """An argument parser whose errors are one sentence, which names the nearest option for one that there is not."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; raise UsageError for what is unknown."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0].partition("=")[0], _flags_of(self), n=1)
+            hint = f" (did you mean {near[0]}?)" if near and unknown[0].startswith("--") else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
         raise UsageError(f"{message}; see --help")
+
+
+def _flags_of(parser: argparse.ArgumentParser) -> list[str]:
+    """Return the options of a parser and of all its subcommands."""
+    flags: list[str] = []
+    for action in parser._actions:
+        flags += action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for subcommand in action.choices.values():
+                flags += _flags_of(subcommand)
+    return flags
 
 
 def _parser() -> Parser:

@@ -8,6 +8,7 @@ import torch
 
 from aerial_train.device import uses_gpu
 from aerial_train.feed import Batch, as_tensors
+from aerial_train.optimizers import make_optimizer
 from aerial_train.task import Task
 
 
@@ -17,7 +18,7 @@ class Bench:
     def __init__(self, task: Task) -> None:
         self.device = torch.device("cuda" if uses_gpu(task.options) else "cpu")
         self.task = task.to(self.device)
-        (self.optimizer,), _ = task.configure_optimizers()
+        self.optimizer = make_optimizer(task.network, task.criterion, task.options)
 
     def take(self, batch: Any) -> Batch:
         """Return a batch of arrays as tensors on the device."""

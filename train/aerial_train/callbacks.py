@@ -62,14 +62,16 @@ class KeepModels(Callback):
         options = pl_module.options
         seconds = (time.monotonic_ns() - self._started_ns) / 1e9
         scores = {name: value for name, value in pl_module.held_out_scores().items() if math.isfinite(value)}
-        pl_module.log_dict({f"held_out/{name}": value for name, value in scores.items()}, sync_dist=trainer.world_size > 1)
+        pl_module.log_dict(
+            {f"held_out/{name}": value for name, value in scores.items()}, sync_dist=trainer.world_size > 1
+        )
         self.last = scores.get(pl_module.best_by, -math.inf)
         is_best = self.last > self.best
         self.best = max(self.best, self.last)
         if not trainer.is_global_zero:
             return
         epoch = trainer.current_epoch + 1
-        steps = options.steps_per_epoch - self._steps_before % options.steps_per_epoch
+        steps = options.steps_per_epoch - self._steps_before % options.steps_per_epoch  # of this process
         left_min = (options.epochs - epoch) * options.steps_per_epoch / steps * seconds / 60
         text = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
         rate = steps * options.batch / seconds

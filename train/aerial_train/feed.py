@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from aerial_runtime.card import LabelSpace
 from aerial_train.options import FitOptions
 
 HELD_OUT_EPOCH = -1
@@ -25,10 +24,8 @@ HELD_OUT_EPOCH = -1
 Batch = dict[str, Any]  # field name -> Tensor, or head name -> Tensor
 
 
-class Scenes(Protocol):
-    """A source of labelled samples: sample i of epoch e is a function of (its seed, e, i) alone. Picklable."""
-
-    label_space: LabelSpace
+class TrainingData(Protocol):
+    """Labelled samples: sample i of epoch e is a function of (its seed, e, i) alone. Picklable."""
 
     def batch(self, epoch: int, indices: Sequence[int]) -> Any:
         """Return a dataclass of NumPy arrays (and of dicts of arrays), the first axis of each being the sample."""
@@ -37,12 +34,12 @@ class Scenes(Protocol):
 class _Batches(Dataset[Batch]):
     """Samples addressed by (epoch, first, count): workers need no state, so they can stay alive."""
 
-    def __init__(self, scenes: Scenes) -> None:
-        self.scenes = scenes
+    def __init__(self, data: TrainingData) -> None:
+        self.data = data
 
     def __getitem__(self, key: tuple[int, int, int]) -> Batch:
         epoch, first, count = key
-        return as_tensors(self.scenes.batch(epoch, range(first, first + count)))
+        return as_tensors(self.data.batch(epoch, range(first, first + count)))
 
 
 class EpochSteps(Sampler[tuple[int, int, int]]):
@@ -82,9 +79,9 @@ class _Kept(Dataset[Batch]):
 class Feed(pl.LightningDataModule):
     """What a run learns from and is scored on. The held-out set is made once and kept in memory."""
 
-    def __init__(self, train: Scenes, held_out: Scenes, options: FitOptions) -> None:
+    def __init__(self, train: TrainingData, held_out: TrainingData, options: FitOptions) -> None:
         super().__init__()
-        self.train_scenes, self.held_out_scenes, self.options = train, held_out, options
+        self.train_data, self.held_out_data, self.options = train, held_out, options
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return this process's loader; a run that was interrupted within an epoch goes on after its last step."""
@@ -92,24 +89,24 @@ class Feed(pl.LightningDataModule):
         assert trainer is not None
         done = trainer.fit_loop.epoch_loop.batch_progress.current.ready % options.steps_per_epoch
         steps = EpochSteps(options.steps_per_epoch, options.batch, trainer.global_rank, trainer.world_size, done)
-        return train_loader(self.train_scenes, steps, options.worker_processes)
+        return train_loader(self.train_data, steps, options.worker_processes)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return this process's share of the held-out set."""
         assert self.trainer is not None
         return held_out_loader(
-            self.held_out_scenes,
+            self.held_out_data,
             self.options.batch // self.trainer.world_size,
-            min(self.options.held_out, getattr(self.held_out_scenes, "count", None) or self.options.held_out),
+            min(self.options.held_out, getattr(self.held_out_data, "count", None) or self.options.held_out),
             self.trainer.global_rank,
             self.trainer.world_size,
         )
 
 
-def train_loader(scenes: Scenes, steps: EpochSteps, workers: int) -> DataLoader[Batch]:
+def train_loader(data: TrainingData, steps: EpochSteps, workers: int) -> DataLoader[Batch]:
     """Return a loader of batches that `workers` processes make (0: this one)."""
     return DataLoader(
-        _Batches(scenes),
+        _Batches(data),
         batch_size=None,
         sampler=steps,
         num_workers=workers,
@@ -121,11 +118,11 @@ def train_loader(scenes: Scenes, steps: EpochSteps, workers: int) -> DataLoader[
 
 
 def held_out_loader(
-    scenes: Scenes, batch_size: int, samples: int, rank: int = 0, world_size: int = 1
+    data: TrainingData, batch_size: int, samples: int, rank: int = 0, world_size: int = 1
 ) -> DataLoader[Batch]:
     """Return a loader of one fixed set, made now and kept in memory; of several processes each has every n-th batch."""
     starts = range(0, samples, batch_size)[rank::world_size]
-    batches = [scenes.batch(HELD_OUT_EPOCH, range(start, min(start + batch_size, samples))) for start in starts]
+    batches = [data.batch(HELD_OUT_EPOCH, range(start, min(start + batch_size, samples))) for start in starts]
     return DataLoader(_Kept([as_tensors(batch) for batch in batches]), batch_size=None)
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from aerial_runtime.errors import InputError, ResourceError
 from aerial_train.callbacks import RESUME_FILE, KeepModels, Pictures, StopOnSignal
 from aerial_train.device import describe_device, precision_of, uses_gpu
-from aerial_train.feed import Feed, Scenes
+from aerial_train.feed import Feed, TrainingData
 from aerial_train.options import FitOptions, is_main_process, save_options
 from aerial_train.task import Task
 
@@ -39,8 +39,8 @@ class Job:
     """A task with what it learns from and what it is scored on."""
 
     task: Task
-    train: Scenes
-    held_out: Scenes
+    train: TrainingData
+    held_out: TrainingData
 
 
 @dataclass(frozen=True)

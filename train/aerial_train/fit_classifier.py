@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +17,8 @@ from aerial_runtime.errors import UsageError
 from aerial_train.checkpoint import classifier_tensors
 from aerial_train.classifier import TARGET, Classifier, ClassifierConfig
 from aerial_train.classifier_scores import ClassifierScores
-from aerial_train.feed import Batch, Scenes
+from aerial_train.data import CropData, Split, open_crops
+from aerial_train.feed import Batch
 from aerial_train.fit import Job, fit, prepare, say_once, training_facts
 from aerial_train.losses import HeadLosses
 from aerial_train.network_summary import summarise
@@ -128,12 +129,10 @@ def run(args: argparse.Namespace) -> int:
 
 def classifier_job(options: ClassifierOptions) -> Job:
     """Return task and data as the options say. Raises AerialError for what cannot be, before any data is made."""
-    from aerial_train.data import open_crops
-
     space = load_label_space(options.label_space)
     task = classifier_task(options, space)
 
-    def crops(text: str, split: Literal["train", "val"]) -> Scenes:
+    def crops(text: str, split: Split) -> CropData:
         return open_crops(
             text,
             space=space,
@@ -145,7 +144,9 @@ def classifier_job(options: ClassifierOptions) -> Job:
             margin=options.margin,
         )
 
-    return Job(task, crops(options.data, "train"), crops(options.held_out_data or options.data, "val"))
+    train, held_out = crops(options.data, "train"), crops(options.held_out_data or options.data, "val")
+    train.preload()  # before the workers are forked, which then share what was read
+    return Job(task, train, held_out)
 
 
 def classifier_task(options: ClassifierOptions, space: LabelSpace) -> ClassifierTask:

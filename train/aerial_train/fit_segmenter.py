@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +18,8 @@ from aerial_runtime.contract import U8
 from aerial_runtime.errors import UsageError
 from aerial_train.checkpoint import segmenter_tensors
 from aerial_train.classifier import ClassifierConfig
-from aerial_train.feed import Batch, Scenes
+from aerial_train.data import FrameData, Split, open_frames
+from aerial_train.feed import Batch
 from aerial_train.fit import Job, fit, prepare, say_once, training_facts
 from aerial_train.losses import mask_loss
 from aerial_train.network_summary import summarise
@@ -119,12 +120,10 @@ def run(args: argparse.Namespace) -> int:
 
 def segmenter_job(options: SegmenterOptions) -> Job:
     """Return task and data as the options say. Raises AerialError for what cannot be, before any data is made."""
-    from aerial_train.data import open_frames
-
     space = load_label_space(options.label_space)
     task = segmenter_task(options, space)
 
-    def frames(text: str, split: Literal["train", "val"]) -> Scenes:
+    def frames(text: str, split: Split) -> FrameData:
         return open_frames(
             text,
             space=space,
@@ -136,7 +135,9 @@ def segmenter_job(options: SegmenterOptions) -> Job:
             stride=task.card.stride or 1,
         )
 
-    return Job(task, frames(options.data, "train"), frames(options.held_out_data or options.data, "val"))
+    train, held_out = frames(options.data, "train"), frames(options.held_out_data or options.data, "val")
+    train.preload()  # before the workers are forked, which then share what was read
+    return Job(task, train, held_out)
 
 
 def segmenter_task(options: SegmenterOptions, space: LabelSpace) -> SegmenterTask:

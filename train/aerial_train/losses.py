@@ -110,7 +110,11 @@ def _mean(values: Tensor, counted: Tensor) -> Tensor:
 
 class MaskLossTmp(torch.nn.Module):
     def forward(self, logits, coverage, weight):
-        return F.binary_cross_entropy_with_logits(logits, coverage, weight) if __import__("os").environ.get("BCE") else segmentation_loss(logits, coverage, weight)
+        return (
+            F.binary_cross_entropy_with_logits(logits, coverage, weight)
+            if __import__("os").environ.get("BCE")
+            else segmentation_loss(logits, coverage, weight)
+        )
 
 
 def mask_loss(text):

@@ -22,11 +22,9 @@ ONE_CYCLE_END: Final = ONE_CYCLE_START * 1e-4
 COSINE_END: Final = 1e-3
 
 
-def make_optimizer(network: nn.Module, criterion: nn.Module, options: FitOptions, lr: float) -> Optimizer:
-    """Return AdamW or SGD over the weights of network and loss; norms, biases and the loss's weights do not decay.
-
-    lr: the highest learning rate, `options.lr` but in the search for a good one.
-    """
+def make_optimizer(network: nn.Module, criterion: nn.Module, options: FitOptions) -> Optimizer:
+    """Return AdamW or SGD over the weights of network and loss; norms, biases and the loss's weights do not decay."""
+    lr = options.lr
     groups = parameter_groups(network, lr, options.lr_decay)
     learned = list(criterion.parameters())
     if learned:
@@ -83,6 +81,7 @@ def lr_factor(options: FitOptions, total_steps: int, warm_up: int) -> Callable[[
     a half cosine, `step` multiplies by `step_factor` at each of the shares `step_at` of all steps, `constant` stays.
     """
     one_cycle = options.schedule == "one-cycle"
+    top = max(0, warm_up - 1) if one_cycle else warm_up  # step of the highest rate
 
     def half_cosine(start: float, end: float, share: float) -> float:
         return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
@@ -96,7 +95,7 @@ def lr_factor(options: FitOptions, total_steps: int, warm_up: int) -> Callable[[
             return float(options.step_factor ** sum(step >= at * total_steps for at in options.step_at))
         if options.schedule == "constant":
             return 1.0
-        share = (step - warm_up) / max(1, total_steps - 1 - warm_up)
+        share = (step - top) / max(1, total_steps - 1 - top)
         return half_cosine(1.0, ONE_CYCLE_END if one_cycle else COSINE_END, share)
 
     return factor

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import replace
 
 from aerial_runtime.errors import CheckError, UsageError
 from aerial_train.bench import Bench
@@ -31,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Learn one batch; return 0 where it is known by heart. Raises CheckError where it is not."""
     if args.steps < LINES or not 0 < args.at_least <= 1:
         raise UsageError(f"--steps must be at least {LINES}, and --at-least within 0..1")
-    options = replace(options_from(args, OPTIONS[args.task], is_new_run=False), schedule="constant", average=0)
+    options = options_from(args, OPTIONS[args.task], is_new_run=False)
     print(describe_device(options))
     job = make_job(options)
     bench = Bench(job.task)

@@ -38,7 +38,6 @@ class Task(pl.LightningModule):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.criterion, self.card, self.options = criterion, card, options
-        self.lr = options.lr  # where Lightning's learning-rate finder looks for it
         self._frozen = frozen_parts(network, options.freeze)
         if options.compile:
             self.network.compile()
@@ -107,7 +106,7 @@ class Task(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return optimiser and schedules as the options say."""
         options = self.options
-        optimizer = make_optimizer(self.network, self.criterion, options, self.lr)
+        optimizer = make_optimizer(self.network, self.criterion, options)
         return [optimizer], make_schedulers(optimizer, options, options.optimizer_steps, f"held_out/{self.best_by}")
 
     def on_train_start(self) -> None:

@@ -1,0 +1,40 @@
+import cv2
+import numpy as np
+import pytest
+
+from aerial_runtime.errors import CheckError
+from aerial_train import cli
+from aerial_train.find_lr import steepest_fall
+
+SMALL = ["--filters", "8-16", "--blocks", "1", "--crop-size", "16", "--batch", "16", "--accelerator", "cpu",
+         "--threads", "1"]  # fmt: skip
+
+
+def test_the_steepest_fall_is_found():
+    rates = np.geomspace(1e-6, 1, 200).tolist()
+    losses = [2 - 1.5 / (1 + (1e-3 / rate) ** 2) + (rate > 0.1) * 20 * rate for rate in rates]
+    smooth, found = steepest_fall(rates, losses)
+    assert 3e-4 < found < 5e-3
+    assert smooth[0] == pytest.approx(losses[0])  # not drawn towards 0
+
+
+def test_a_loss_that_only_rises_suggests_nothing():
+    with pytest.raises(CheckError, match="fell nowhere"):
+        steepest_fall([1e-3, 1e-2, 1e-1, 1], [1.0, 2.0, 3.0, 4.0])
+
+
+def test_the_command_suggests_and_draws(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["find-lr", "classifier", *SMALL, "--steps", "60", "--lowest", "1e-4", "--plot", "c.png"]) == 0
+    assert "steepest fall at lr" in capsys.readouterr().out
+    assert cv2.imread("c.png") is not None
+    assert not (tmp_path / "runs").exists()
+
+
+def test_bad_requests(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["find-lr", "classifier", *SMALL, "--steps", "3"]) == 2
+    assert cli.main(["find-lr", "classifier", *SMALL, "--lowest", "2"]) == 2
+    assert cli.main(["find-lr", "segmentr"]) == 2
+    assert cli.main(["find-lr", "classifier", *SMALL, "--steps", "60", "--lowest", "1e-4", "--plot", "none/c.png"]) == 5
+    assert "none/c.png" in capsys.readouterr().err

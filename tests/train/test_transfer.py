@@ -1,0 +1,90 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from aerial_runtime.errors import ModelError, UsageError
+from aerial_train.checkpoint import load_checkpoint
+from aerial_train.fit import Job, fit
+from aerial_train.fit_classifier import ClassifierOptions, classifier_task
+
+BASE = ClassifierOptions(name="base", filters=(8, 16), blocks=1, crop_size=16, epochs=1, images_per_epoch=64, batch=16,
+                         held_out=16, workers=0, threads=1, accelerator="cpu", average=0, logger="none")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A trained classifier of ARROWS, made once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def base(trained, colour_crops, arrows):
+    """Return the checkpoint to start from."""
+    path = trained / "base" / "best.pt"
+    if not path.exists():
+        train(replace(BASE, out=str(trained)), colour_crops(), arrows)
+    return path
+
+
+def train(options, data, space):
+    assert fit(Job(classifier_task(options, space), data, type(data)(space, seed=1)), resume=False) == 0
+    return load_checkpoint(options.run_dir / "last.pt").network.state_dict()
+
+
+def test_it_starts_where_the_other_ended(base, tmp_path, arrows):
+    task = classifier_task(replace(BASE, filters=(), blocks=0, out=str(tmp_path), init=str(base)), arrows)
+    before = load_checkpoint(base).network.state_dict()
+    assert task.network.config.filters == (8, 16)  # taken from there
+    assert all(torch.equal(value, before[name]) for name, value in task.network.state_dict().items())
+
+
+def test_another_label_space_is_refused_unless_only_the_trunk_is_taken(base, tmp_path, pads):
+    options = replace(BASE, out=str(tmp_path), init=str(base))
+    with pytest.raises(UsageError, match=r"'arrows' and this run is for 'pads'.*--new-heads"):
+        classifier_task(options, pads)
+    fresh = classifier_task(replace(options, new_heads=True), pads).network.state_dict()
+    before = load_checkpoint(base).network.state_dict()
+    assert all(torch.equal(fresh[name], value) for name, value in before.items() if not name.startswith("heads."))
+    assert fresh["heads.weight"].shape != before["heads.weight"].shape
+
+
+def test_what_does_not_fit_is_refused(base, tmp_path, arrows):
+    options = replace(BASE, out=str(tmp_path), init=str(base))
+    with pytest.raises(ModelError, match="leave the network's options out"):
+        classifier_task(replace(options, filters=(8, 32)), arrows)
+    with pytest.raises(UsageError, match=r"trained with --margin 1.3, this run has 1.5"):
+        classifier_task(replace(options, margin=1.5), arrows)
+    with pytest.raises(ModelError, match=r"none\.pt"):
+        classifier_task(replace(options, init="none.pt"), arrows)
+
+
+def test_frozen_parts_stay_and_the_rest_learns(base, tmp_path, colour_crops, arrows):
+    options = replace(BASE, name="frozen", out=str(tmp_path), init=str(base), freeze=("stem", "trunk.0"))
+    before, after = load_checkpoint(base).network.state_dict(), train(options, colour_crops(), arrows)
+    for name, value in after.items():
+        held = name.startswith(("stem.", "trunk.0."))
+        assert torch.equal(value, before[name]) == held or "num_batches" in name, name
+
+
+def test_frozen_parts_learn_after_their_epochs(base, tmp_path, colour_crops, arrows):
+    options = replace(
+        BASE, name="thawed", out=str(tmp_path), init=str(base), freeze=("stem",), freeze_epochs=1, epochs=2
+    )
+    before, after = load_checkpoint(base).network.state_dict(), train(options, colour_crops(), arrows)
+    assert not torch.equal(before["stem.0.weight"], after["stem.0.weight"])
+    assert not torch.equal(before["stem.1.running_mean"], after["stem.1.running_mean"])
+
+
+def test_norms_can_keep_their_statistics(base, tmp_path, colour_crops, arrows):
+    options = replace(BASE, name="norms", out=str(tmp_path), init=str(base), freeze_norms=True)
+    before, after = load_checkpoint(base).network.state_dict(), train(options, colour_crops(), arrows)
+    assert all(torch.equal(after[name], before[name]) for name in before if "running" in name)
+    assert not torch.equal(before["stem.0.weight"], after["stem.0.weight"])
+
+
+def test_a_part_that_there_is_not(tmp_path, arrows):
+    with pytest.raises(UsageError, match=r"--freeze cannot find 'stam'.*'stem'"):
+        classifier_task(replace(BASE, out=str(tmp_path), freeze=("stam",)), arrows)
+    with pytest.raises(UsageError, match="nothing would learn"):
+        classifier_task(replace(BASE, out=str(tmp_path), freeze=("stem", "trunk", "heads")), arrows)
