@@ -11,8 +11,6 @@ from aerial_train.losses import (
     classifier_losses,
     head_loss,
     heading_loss,
-    jaccard_loss,
-    segmentation_loss,
 )
 
 SUAS = load_label_space("suas")
@@ -25,32 +23,6 @@ UP, DOWN, RIGHT = (0.0, -1.0), (0.0, 1.0), (1.0, 0.0)
 def heading_of(letter, seen, truth):
     label = letter if isinstance(letter, int) else LETTERS.index(letter)
     return float(heading_loss(torch.tensor([seen]), torch.tensor([truth]), torch.tensor([label]), ANY_ANGLE, HALF_TURN))
-
-
-def test_jaccard_loss_is_the_overlap_of_hard_masks_and_zero_for_equal_soft_ones():
-    weight = torch.ones(1, 1, 2, 2)
-    truth = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
-    seen = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
-    assert float(jaccard_loss(seen, truth, weight)) == pytest.approx(1 - 1 / 3, abs=1e-5)
-    soft = torch.tensor([[[[0.3, 0.9], [0.0, 0.5]]]])
-    assert float(jaccard_loss(soft, soft, weight)) == pytest.approx(0, abs=1e-6)
-    empty = torch.zeros(1, 1, 2, 2)
-    assert float(jaccard_loss(empty, empty, weight)) == pytest.approx(0, abs=1e-6)
-
-
-def test_segmentation_loss_ignores_cells_without_weight():
-    torch.manual_seed(0)
-    logits = torch.randn(2, 1, 4, 4, requires_grad=True)
-    coverage, weight = torch.rand(2, 1, 4, 4), torch.ones(2, 1, 4, 4)
-    weight[0, 0, 1, 2] = 0
-    loss = segmentation_loss(logits, coverage, weight)
-    other = coverage.clone()
-    other[0, 0, 1, 2] = 1 - other[0, 0, 1, 2]
-    assert torch.equal(segmentation_loss(logits, other, weight), loss)
-    loss.backward()
-    assert logits.grad is not None and logits.grad[0, 0, 1, 2] == 0
-    assert (logits.grad != 0).sum() == 31
-    assert segmentation_loss(logits, coverage, torch.zeros_like(weight)).isfinite()
 
 
 def test_head_loss_is_cross_entropy_of_the_known():

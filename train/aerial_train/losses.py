@@ -8,32 +8,16 @@ from torch.nn import functional as F
 
 from aerial_runtime.card import Heading, LabelSpace
 from aerial_train.classifier import HEADING, TARGET
+from aerial_train.mask_losses import mask_loss
 
 UNKNOWN = -1  # a label nobody knows: no loss, no score
 NONE_OF_THEM = -2  # there is nothing to name (a board without letter): the answer is to be spread evenly
-EPSILON = 1e-6
 
 
 def segmentation_loss(logits: Tensor, coverage: Tensor, weight: Tensor) -> Tensor:
-    """Return binary cross-entropy plus the Jaccard metric loss, a scalar.
-
-    logits, coverage (0..1, the share of a cell that is target), weight (0..1, 0 = no loss there): [N, 1, h, w].
-    Cross-entropy is averaged over the weighted cells; the Jaccard loss is of the whole batch, since most frames
-    hold no target at all.
-    """
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, coverage, weight, reduction="sum")
-    return cross_entropy / weight.sum().clamp(min=1.0) + jaccard_loss(torch.sigmoid(logits), coverage, weight)
-
-
-def jaccard_loss(probability: Tensor, coverage: Tensor, weight: Tensor) -> Tensor:
-    """Return 1 - sum(min(p, t)) / sum(max(p, t)) over the weighted cells, a scalar 0..1.
-
-    For soft targets this, unlike p * t in the numerator, is zero exactly where p = t
-    (Wang et al. 2023, "Jaccard Metric Losses: Optimizing the Jaccard Index with Soft Labels").
-    """
-    shared = (torch.minimum(probability, coverage) * weight).sum()
-    either = (torch.maximum(probability, coverage) * weight).sum()
-    return 1.0 - (shared + EPSILON) / (either + EPSILON)
+    """Return the default of `mask_losses.mask_loss`, a scalar."""
+    loss: Tensor = mask_loss("jaccard+bce")(logits, coverage, weight)
+    return loss
 
 
 def head_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
