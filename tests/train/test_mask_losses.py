@@ -58,6 +58,7 @@ def test_cells_one_by_one_by_hand():
     assert loss_of("bce", seen, truth) == pytest.approx(-(math.log(0.8) + math.log(0.2)) / 2, rel=1e-5)
     focal = -(0.2**2 * math.log(0.8) + 0.8**2 * math.log(0.2)) / 2
     assert loss_of("focal(2)", seen, truth) == pytest.approx(focal, rel=1e-5)
+    assert loss_of("focal(1)", logit(0.8), row(0.0)) == pytest.approx(-0.8 * math.log(0.2), rel=1e-5)
     assert loss_of("focal(0)", seen, truth) == pytest.approx(loss_of("bce", seen, truth))
     soft = -(0.3**2) * (0.5 * math.log(0.8) + 0.5 * math.log(0.2))
     assert loss_of("focal(2)", logit(0.8), row(0.5)) == pytest.approx(soft, rel=1e-5)
@@ -110,9 +111,9 @@ def test_gradients_are_finite_at_the_extremes(text, truth, per_image):
 
 
 @pytest.mark.parametrize("text", ALL)
-def test_half_precision_sums_do_not_overflow(text):
-    logits = torch.full((1, 1, 400, 400), 5.0, dtype=torch.float16)
-    assert math.isfinite(loss_of(text, logits, torch.ones(1, 1, 400, 400)))
+def test_logits_in_half_precision_are_summed_in_single(text):
+    logits, truth = torch.full((1, 1, 300, 300), 9.0), torch.ones(1, 1, 300, 300)  # the sigmoid is 1 in half precision
+    assert loss_of(text, logits.half(), truth) == pytest.approx(loss_of(text, logits, truth), rel=1e-4)
 
 
 @pytest.mark.parametrize("text", ALL)
