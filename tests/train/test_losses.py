@@ -8,11 +8,11 @@ from aerial_runtime.card import Head, LabelSpace, load_label_space
 from aerial_train.losses import (
     NONE_OF_THEM,
     UNKNOWN,
-    classifier_losses,
+    HeadLosses,
     head_loss,
     heading_loss,
-    jaccard_loss,
-    segmentation_loss,
+    parse_class_weights,
+    parse_head_weights,
 )
 
 SUAS = load_label_space("suas")
@@ -25,32 +25,6 @@ UP, DOWN, RIGHT = (0.0, -1.0), (0.0, 1.0), (1.0, 0.0)
 def heading_of(letter, seen, truth):
     label = letter if isinstance(letter, int) else LETTERS.index(letter)
     return float(heading_loss(torch.tensor([seen]), torch.tensor([truth]), torch.tensor([label]), ANY_ANGLE, HALF_TURN))
-
-
-def test_jaccard_loss_is_the_overlap_of_hard_masks_and_zero_for_equal_soft_ones():
-    weight = torch.ones(1, 1, 2, 2)
-    truth = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
-    seen = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
-    assert float(jaccard_loss(seen, truth, weight)) == pytest.approx(1 - 1 / 3, abs=1e-5)
-    soft = torch.tensor([[[[0.3, 0.9], [0.0, 0.5]]]])
-    assert float(jaccard_loss(soft, soft, weight)) == pytest.approx(0, abs=1e-6)
-    empty = torch.zeros(1, 1, 2, 2)
-    assert float(jaccard_loss(empty, empty, weight)) == pytest.approx(0, abs=1e-6)
-
-
-def test_segmentation_loss_ignores_cells_without_weight():
-    torch.manual_seed(0)
-    logits = torch.randn(2, 1, 4, 4, requires_grad=True)
-    coverage, weight = torch.rand(2, 1, 4, 4), torch.ones(2, 1, 4, 4)
-    weight[0, 0, 1, 2] = 0
-    loss = segmentation_loss(logits, coverage, weight)
-    other = coverage.clone()
-    other[0, 0, 1, 2] = 1 - other[0, 0, 1, 2]
-    assert torch.equal(segmentation_loss(logits, other, weight), loss)
-    loss.backward()
-    assert logits.grad is not None and logits.grad[0, 0, 1, 2] == 0
-    assert (logits.grad != 0).sum() == 31
-    assert segmentation_loss(logits, coverage, torch.zeros_like(weight)).isfinite()
 
 
 def test_head_loss_is_cross_entropy_of_the_known():
@@ -79,7 +53,9 @@ def test_heading_loss_is_the_squared_distance():
 def test_symmetric_letters_accept_what_looks_the_same():
     assert heading_of("H", DOWN, UP) == 0
     assert heading_of("H", RIGHT, UP) == pytest.approx(2)
+    assert heading_of("H", (0.0, 0.6), UP) == pytest.approx(0.16)
     assert heading_of("O", RIGHT, UP) == 0
+    assert heading_of("A", DOWN, UP) == heading_of(UNKNOWN, DOWN, UP) == pytest.approx(4)
 
 
 def test_unknown_heading_costs_nothing_and_no_letter_wants_no_direction():
@@ -106,13 +82,17 @@ def batch_outputs(count):
     return {name: torch.randn(count, width, requires_grad=True) for name, width in widths.items()}
 
 
+def labels_of(*indices):
+    return {head.name: torch.tensor(indices) for head in SUAS.heads}
+
+
 def test_what_is_no_target_teaches_only_the_target_head():
     outputs = batch_outputs(2)
-    labels = {head.name: torch.tensor([1, 2]) for head in SUAS.heads}
     heading = torch.tensor([UP, RIGHT])
-    losses = classifier_losses(outputs, torch.tensor([1, 0], dtype=torch.uint8), labels, heading, SUAS)
+    is_target = torch.tensor([1, 0], dtype=torch.uint8)
+    losses = HeadLosses(SUAS).by_head(outputs, is_target, labels_of(1, 2), heading)
     assert set(losses) == set(outputs)
-    torch.stack(list(losses.values())).sum().backward()
+    HeadLosses(SUAS)(outputs, is_target, labels_of(1, 2), heading).backward()
     for name, values in outputs.items():
         assert values.grad is not None
         assert values.grad[0].abs().sum() > 0
@@ -121,14 +101,153 @@ def test_what_is_no_target_teaches_only_the_target_head():
 
 def test_a_batch_without_any_target_is_finite():
     outputs = batch_outputs(3)
-    labels = {head.name: torch.full((3,), UNKNOWN) for head in SUAS.heads}
-    losses = classifier_losses(outputs, torch.zeros(3, dtype=torch.uint8), labels, torch.zeros(3, 2), SUAS)
+    nobody_knows = torch.zeros(3, dtype=torch.uint8), labels_of(*[UNKNOWN] * 3), torch.zeros(3, 2)
+    losses = HeadLosses(SUAS).by_head(outputs, *nobody_knows)
     assert all(loss.item() == 0 for name, loss in losses.items() if name != "target")
     assert losses["target"].item() > 0
+    total = HeadLosses(SUAS)(outputs, *nobody_knows)
+    assert total.item() == pytest.approx(losses["target"].item())
 
 
 def test_a_label_space_without_heading_has_no_heading_loss():
-    space = LabelSpace("pads", (Head("kind", ("a", "b", "c")),))
-    outputs = {"kind": torch.randn(2, 3), "target": torch.randn(2, 1)}
-    losses = classifier_losses(outputs, torch.ones(2), {"kind": torch.tensor([0, 2])}, torch.zeros(2, 2), space)
-    assert set(losses) == {"kind", "target"}
+    space = LabelSpace("pads", (Head("pad.kind", ("a", "b", "c")),))
+    outputs = {"pad.kind": torch.randn(2, 3), "target": torch.randn(2, 1)}
+    truth = torch.ones(2), {"pad.kind": torch.tensor([0, 2])}, torch.zeros(2, 2)
+    losses = HeadLosses(space, learned_weights=True, class_weights={"pad.kind": {"a": 2}})
+    assert set(losses.by_head(outputs, *truth)) == {"pad.kind", "target"}
+    assert losses(outputs, *truth).isfinite()
+
+
+TRUTH = torch.tensor([1, 1]), labels_of(1, 2), torch.tensor([UP, RIGHT])
+
+
+def test_fixed_weights_multiply_and_zero_switches_off():
+    parts = HeadLosses(SUAS).by_head(batch_outputs(2), *TRUTH)
+    outputs = batch_outputs(2)
+    total = HeadLosses(SUAS, head_weights={"letter": 2.0, "heading": 0.0})(outputs, *TRUTH)
+    wanted = sum(float(part.detach()) for part in parts.values()) + float((parts["letter"] - parts["heading"]).detach())
+    assert total.item() == pytest.approx(wanted, rel=1e-5)
+    total.backward()
+    assert outputs["heading"].grad.abs().sum() == 0
+
+
+def test_learned_weights_by_hand():
+    """exp(-s) L + s / 2, the heading's loss halved; at s = log(2 L), of the heading log L, nothing pulls at s."""
+    losses = HeadLosses(SUAS, learned_weights=True, head_weights={"letter": 3.0})
+    parts = {name: float(part.detach()) for name, part in losses.by_head(batch_outputs(2), *TRUTH).items()}
+    parts["letter"] *= 3
+    start = losses(batch_outputs(2), *TRUTH).item()
+    assert start == pytest.approx(sum(parts.values()) - parts["heading"] / 2, rel=1e-5)
+    best = {name: math.log(2 * part) for name, part in parts.items()} | {"heading": math.log(parts["heading"])}
+    losses.log_variances.data = torch.tensor([best[name] for name in losses.names])
+    total = losses(batch_outputs(2), *TRUTH)
+    assert total.item() == pytest.approx(sum(0.5 + best[name] / 2 for name in parts), rel=1e-4)
+    total.backward()
+    assert losses.log_variances.grad.abs().max() < 1e-5
+
+
+def test_learned_weights_stay_where_a_batch_teaches_nothing():
+    losses = HeadLosses(SUAS, learned_weights=True, head_weights={"shape": 0.0})
+    labels = labels_of(1, 2) | {"letter": torch.tensor([UNKNOWN, UNKNOWN])}
+    losses(batch_outputs(2), TRUTH[0], labels, torch.zeros(2, 2)).backward()
+    moved = dict(zip(losses.names, (losses.log_variances.grad != 0).tolist(), strict=True))
+    assert [name for name, value in moved.items() if not value] == ["shape", "letter", "heading"]
+
+
+def test_what_is_learned_is_found_as_a_parameter_and_nothing_else_is_kept():
+    assert [name for name, _ in HeadLosses(SUAS, learned_weights=True).named_parameters()] == ["log_variances"]
+    assert not HeadLosses(SUAS, class_weights={"letter": {"I": 2}}).state_dict()
+
+
+def test_class_weights_weigh_the_mean():
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, UNKNOWN])
+    weights = torch.tensor([0.2, 1.0, 5.0])
+    wanted = F.cross_entropy(logits, labels, weights, ignore_index=-1)
+    assert float(head_loss(logits, labels, class_weights=weights)) == pytest.approx(float(wanted))
+    empty = head_loss(torch.zeros(2, 3), torch.tensor([NONE_OF_THEM, 0]), class_weights=torch.tensor([3.0, 1, 1]))
+    assert float(empty) == pytest.approx(math.log(3))
+    mixed = head_loss(
+        torch.tensor([[9.0, 0.0], [0.0, 0.0]]), torch.tensor([NONE_OF_THEM, 0]), class_weights=torch.tensor([3.0, 1.0])
+    )
+    nothing = float(head_loss(torch.tensor([[9.0, 0.0]]), torch.tensor([NONE_OF_THEM])))
+    assert float(mixed) == pytest.approx((nothing + 3 * math.log(2)) / 4)
+
+
+def test_class_weights_reach_their_head_alone():
+    plain = HeadLosses(SUAS).by_head(batch_outputs(2), *TRUTH)
+    heavy = HeadLosses(SUAS, class_weights={"letter": {LETTERS[1]: 3.0}}).by_head(batch_outputs(2), *TRUTH)
+    assert {name for name in plain if not torch.equal(plain[name], heavy[name])} == {"letter"}
+
+
+def test_focal_by_hand():
+    logits = torch.log(torch.tensor([[0.8, 0.2], [0.8, 0.2]]))
+    wanted = -(0.2**2 * math.log(0.8) + 0.8**2 * math.log(0.2)) / 2
+    assert float(head_loss(logits, torch.tensor([0, 1]), focal=2)) == pytest.approx(wanted, rel=1e-5)
+    nothing = torch.tensor([NONE_OF_THEM])
+    assert float(head_loss(logits[:1], nothing, focal=2)) == pytest.approx(float(head_loss(logits[:1], nothing)))
+    focal = HeadLosses(SUAS, focal=2.0).by_head(batch_outputs(2), *TRUTH)
+    plain = HeadLosses(SUAS).by_head(batch_outputs(2), *TRUTH)
+    assert all((focal[name] < plain[name]) == (name not in ("target", "heading")) for name in plain)
+
+
+@pytest.mark.parametrize("options", [{}, {"focal": 0.5}, {"focal": 2}, {"label_smoothing": 0.1, "focal": 2}])
+@pytest.mark.parametrize("size", [0.0, 100.0, 1e4])
+def test_gradients_are_finite_at_the_extremes(options, size):
+    for right in (True, False):
+        outputs = {name: torch.zeros_like(values) for name, values in batch_outputs(3).items()}
+        for values in outputs.values():
+            values[:, min(1, values.shape[1] - 1) if right else 0] = size
+            values.requires_grad_()
+        losses = HeadLosses(SUAS, learned_weights=True, class_weights={"letter": {"I": 2}}, **options)
+        total = losses(outputs, torch.tensor([1, 1, 0]), labels_of(1, NONE_OF_THEM, 1), torch.tensor([UP, UP, UP]))
+        total.backward()
+        assert total.isfinite() and all(values.grad.isfinite().all() for values in outputs.values())
+        assert losses.log_variances.grad.isfinite().all()
+
+
+def test_weights_are_read_from_text():
+    assert parse_head_weights("letter=2, heading=0.5,target=0", SUAS) == {"letter": 2, "heading": 0.5, "target": 0}
+    assert parse_head_weights("", SUAS) == {} == parse_class_weights("", SUAS)
+    two = parse_class_weights("letter:I=2,1=2; shape:star=3", SUAS)
+    assert two == {"letter": {"I": 2, "1": 2}, "shape": {"star": 3}}
+    HeadLosses(SUAS, class_weights=two)
+
+
+def test_confusable_is_what_a_head_can_mistake():
+    assert parse_class_weights("confusable", SUAS) == {"letter": dict.fromkeys("I1LHZN0O", 2)}
+    both = parse_class_weights("confusable;letter:I=5,Q=3", SUAS)
+    assert both["letter"] == dict.fromkeys("1LHZN0O", 2) | {"I": 5, "Q": 3}
+    pads = LabelSpace("pads", (Head("pad", ("H", "1", "Z")), Head("size", ("L", "M"))))
+    assert parse_class_weights("confusable", pads) == {"pad": {"1": 2, "H": 2}}
+    with pytest.raises(ValueError, match="'ships' has none"):
+        parse_class_weights("confusable", LabelSpace("ships", (Head("kind", ("tug", "ferry")),)))
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "message"),
+    [
+        (parse_head_weights, "leter=2", "no head 'leter'.*is 'letter'"),
+        (parse_head_weights, "letter", "'letter' is no weight"),
+        (parse_head_weights, "letter=two", "letter=2,heading=0.5"),
+        (parse_head_weights, "letter=-1", "at least 0"),
+        (parse_head_weights, "letter=nan", "at least 0"),
+        (parse_head_weights, "letter=inf", "at least 0"),
+        (parse_class_weights, "lettr:I=2", "no head 'lettr'.*is 'letter'"),
+        (parse_class_weights, "confusible", "is 'confusable'"),
+        (parse_class_weights, "target:1=2", "no head 'target'"),
+        (parse_class_weights, "shape:stars=2", "no shape class 'stars'.*is 'star'"),
+        (parse_class_weights, "letter:I", "'I' is no weight of a letter class"),
+    ],
+)
+def test_text_that_names_nothing_known_is_refused_with_the_nearest(parse, text, message):
+    with pytest.raises(ValueError, match=message):
+        parse(text, SUAS)
+
+
+def test_weights_of_what_is_not_there_are_refused():
+    with pytest.raises(ValueError, match="is 'letter'"):
+        HeadLosses(SUAS, head_weights={"letters": 1})
+    with pytest.raises(ValueError, match="is 'shape'"):
+        HeadLosses(SUAS, class_weights={"shapes": {"star": 1}})
+    with pytest.raises(ValueError, match="is 'star'"):
+        HeadLosses(SUAS, class_weights={"shape": {"sta": 1}})

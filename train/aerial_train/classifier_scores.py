@@ -37,7 +37,7 @@ class ClassifierScores(nn.Module):
     def update(
         self, outputs: dict[str, Tensor], is_target: Tensor, labels: dict[str, Tensor], heading: Tensor, loss: Tensor
     ) -> None:
-        """Add a batch; shapes as in `losses.classifier_losses`."""
+        """Add a batch; shapes as in `losses.HeadLosses.by_head`."""
         real = is_target > 0
         known = {name: torch.where(real & (values >= 0), values, UNKNOWN) for name, values in labels.items()}
         for gathered in (self.heads, self.matrices):

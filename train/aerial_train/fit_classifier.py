@@ -20,7 +20,7 @@ from aerial_train.classifier_scores import ClassifierScores
 from aerial_train.data import CropData, Split, open_crops
 from aerial_train.feed import Batch
 from aerial_train.fit import Job, fit, prepare, say_once, training_facts
-from aerial_train.losses import HeadLosses
+from aerial_train.losses import HeadLosses, parse_class_weights, parse_head_weights
 from aerial_train.network_summary import summarise
 from aerial_train.options import FitOptions, add_options, network_changes, option, options_from, whole_numbers
 from aerial_train.task import Seen, Task
@@ -41,7 +41,11 @@ class ClassifierOptions(FitOptions):
     held_out: int = option(4096, "crops of the fixed held-out set, rendered from another seed")
     crop_size: int = option(48, "side of the square crops, pixels")
     label_smoothing: float = option(0.0, "share of every label that is spread over all classes", "loss")
-    heading_weight: float = option(1.0, "of the heading's loss; the others weigh 1", "loss")
+    head_weights: str = option("", "factors of the losses, such as letter=2,heading=0.5", "loss", metavar="HEAD=X,...")
+    learned_weights: bool = option(False, "learn the factors of the losses from their uncertainty", "loss")
+    class_weights: str = option("", "such as letter:I=2,1=2, or confusable for letters that look alike", "loss",
+                                metavar="HEAD:CLASS=X,...")  # fmt: skip
+    focal: float = option(0.0, "gamma of the focal loss of all heads; 0: plain cross-entropy", "loss")
 
     filters: tuple[int, ...] = option((), "per level; empty: 16-32-64-128", "network", type=whole_numbers,
                                       metavar="F-F-F")  # fmt: skip
@@ -157,7 +161,7 @@ def classifier_task(options: ClassifierOptions, space: LabelSpace) -> Classifier
     if start is not None:
         take_weights(network, start, options)
     say_once(f"classifier {options.name}: {summarise(network, (1, options.crop_size, options.crop_size, 3))} a crop")
-    return ClassifierTask(network, HeadLosses(space, options), _card(options, space), options)
+    return ClassifierTask(network, _criterion(options, space), _card(options, space), options)
 
 
 def network_config(options: ClassifierOptions, base: UNetConfig | ClassifierConfig | None = None) -> ClassifierConfig:
@@ -166,6 +170,20 @@ def network_config(options: ClassifierOptions, base: UNetConfig | ClassifierConf
         return replace(base if isinstance(base, ClassifierConfig) else ClassifierConfig(), **network_changes(options))
     except ValueError as error:
         raise UsageError(f"this network cannot be built: {error}") from error
+
+
+def _criterion(options: ClassifierOptions, space: LabelSpace) -> HeadLosses:
+    try:
+        return HeadLosses(
+            space,
+            head_weights=parse_head_weights(options.head_weights, space),
+            learned_weights=options.learned_weights,
+            class_weights=parse_class_weights(options.class_weights, space),
+            focal=options.focal,
+            label_smoothing=options.label_smoothing,
+        )
+    except ValueError as error:
+        raise UsageError(f"this loss cannot be: {error}; see --head-weights and --class-weights") from error
 
 
 def _questions(space: LabelSpace) -> list[str]:

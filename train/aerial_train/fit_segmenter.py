@@ -21,7 +21,7 @@ from aerial_train.classifier import ClassifierConfig
 from aerial_train.data import FrameData, Split, open_frames
 from aerial_train.feed import Batch
 from aerial_train.fit import Job, fit, prepare, say_once, training_facts
-from aerial_train.losses import mask_loss
+from aerial_train.mask_losses import mask_loss
 from aerial_train.network_summary import summarise
 from aerial_train.options import FitOptions, add_options, network_changes, option, options_from, whole_numbers
 from aerial_train.task import Seen, Task
@@ -41,6 +41,8 @@ class SegmenterOptions(FitOptions):
     frame_size: int = option(256, "side of the square training frames, pixels")
     loss: str = option("jaccard+bce", "sum of jaccard, dice, tversky(A,B), bce and focal(G)", "loss",
                        metavar="LOSS")  # fmt: skip
+
+    per_image_loss: bool = option(False, "the mean of each image's own loss, not one of the batch", "loss")
 
     preset: str = option("default", "network to start from", "preset", choices=tuple(PRESETS))
     filters: tuple[int, ...] = option((), "per level, such as 16-32-64-128", "network", type=whole_numbers,
@@ -145,12 +147,16 @@ def segmenter_task(options: SegmenterOptions, space: LabelSpace) -> SegmenterTas
     if options.frame_size < 16:
         raise UsageError(f"--frame-size must be at least 16 pixels, is {options.frame_size}")
     prepare(options)
+    try:
+        criterion = mask_loss(options.loss, options.per_image_loss)
+    except ValueError as error:
+        raise UsageError(f"--loss {options.loss!r}: {error}") from error
     start = open_start(options, space, "segmenter")
     network = UNet(network_config(options, start.network.config if start else None))
     if start is not None:
         take_weights(network, start, options)
     say_once(f"segmenter {options.name}: {summarise(network, SUMMARY_SIZE)} at 1920x1088")
-    return SegmenterTask(network, mask_loss(options.loss), _card(options, network, space), options)
+    return SegmenterTask(network, criterion, _card(options, network, space), options)
 
 
 def network_config(options: SegmenterOptions, base: UNetConfig | ClassifierConfig | None = None) -> UNetConfig:

@@ -7,10 +7,9 @@ started with, but for what changes only how fast it is.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,6 +18,7 @@ import tomllib
 
 from aerial_runtime.card import SHIPPED_LABEL_SPACE
 from aerial_runtime.errors import InputError, ResourceError, UsageError
+from aerial_train.choices import nearest
 
 OPTIONS_FILE: Final = "options.json"
 # What may differ in a resumed run: it changes how fast the run is, not what comes out.
@@ -258,13 +258,6 @@ def network_changes(options: FitOptions) -> dict[str, Any]:
     """Return what the options of the group "network" change; empty ones leave the network as it is."""
     group = [item.name for item in fields(options) if item.metadata["group"] == "network"]
     return {name: getattr(options, name) for name in group if getattr(options, name)}
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence that names the nearest known word."""
-    words = [str(name) for name in known]
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"choose among {', '.join(words)}"
 
 
 def is_main_process() -> bool:

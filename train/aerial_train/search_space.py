@@ -9,7 +9,8 @@ from typing import Any
 import optuna
 
 from aerial_runtime.errors import UsageError
-from aerial_train.options import FREE_WHEN_RESUMED, FitOptions, nearest, option_value
+from aerial_train.choices import nearest
+from aerial_train.options import FREE_WHEN_RESUMED, FitOptions, option_value
 
 
 @dataclass(frozen=True)

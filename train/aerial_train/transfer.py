@@ -10,8 +10,9 @@ from torch import nn
 from aerial_runtime.card import LabelSpace, ModelCard
 from aerial_runtime.errors import ModelError, UsageError
 from aerial_train.checkpoint import Checkpoint, load_checkpoint
+from aerial_train.choices import nearest
 from aerial_train.optimizers import network_stages
-from aerial_train.options import FitOptions, nearest
+from aerial_train.options import FitOptions
 
 
 def open_start(options: FitOptions, space: LabelSpace, kind: str) -> Checkpoint | None:
