@@ -33,7 +33,7 @@ def scores_of(letters, seen, truth, is_target):
     labels["shape_color"] = torch.full((len(letters),), -2)
     scores = ClassifierScores(SUAS)
     scores.update(outputs, torch.tensor(is_target), labels, torch.tensor(truth), torch.tensor(1.5))
-    return scores.finish()
+    return scores.compute()
 
 
 def test_symmetric_letters_are_forgiven_only_by_the_aware_score():

@@ -1,7 +1,11 @@
 import pytest
 import torch
 
-from aerial_train.feed import HELD_OUT_EPOCH, held_out_loader, live_loader
+from aerial_train.feed import HELD_OUT_EPOCH, EpochSteps, held_out_loader, train_loader
+
+
+def live_loader(data, batch, steps, workers, **share):
+    return train_loader(data, EpochSteps(steps, batch, **share), workers)
 
 
 def epoch_of(loader, epoch):
@@ -15,6 +19,23 @@ def test_batches_do_not_depend_on_the_number_of_workers(square_frames):
     for epoch in (0, 1):
         for one, other in zip(epoch_of(alone, epoch), epoch_of(helped, epoch), strict=True):
             assert all(torch.equal(one[name], other[name]) for name in ("images", "coverage", "weight"))
+
+
+def test_two_processes_share_every_batch(square_frames):
+    whole = epoch_of(live_loader(square_frames(), 4, 3, workers=0), 1)
+    parts = [epoch_of(live_loader(square_frames(), 4, 3, workers=0, rank=r, world_size=2), 1) for r in (0, 1)]
+    for batch, first, second in zip(whole, *parts, strict=True):
+        assert torch.equal(batch["images"], torch.cat((first["images"], second["images"])))
+    shares = [list(held_out_loader(square_frames(), 2, 9, rank, 2)) for rank in (0, 1)]
+    assert [[len(batch["images"]) for batch in share] for share in shares] == [[2, 2, 1], [2, 2]]
+
+
+def test_an_interrupted_epoch_goes_on_and_the_next_is_whole(square_frames):
+    whole = epoch_of(live_loader(square_frames(), 2, 4, workers=0), 0)
+    resumed = live_loader(square_frames(), 2, 4, workers=0, done=3)
+    rest = epoch_of(resumed, 0)
+    assert len(rest) == 1 and torch.equal(rest[0]["images"], whole[3]["images"])
+    assert len(epoch_of(resumed, 1)) == 4 == len(resumed)
 
 
 def test_every_sample_of_every_epoch_is_another(square_frames):

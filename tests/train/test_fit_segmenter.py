@@ -1,15 +1,22 @@
+import os
 import signal
 
 import pytest
 import torch
 
+from aerial_runtime.errors import InputError, ResourceError, UsageError
 from aerial_train.checkpoint import load_checkpoint
-from aerial_train.fit_segmenter import SegmenterOptions, train_segmenter
+from aerial_train.fit import Job, fit
+from aerial_train.fit_segmenter import SegmenterOptions, segmenter_task
 
 
 def options(folder, name="run", **changes):
     values = {"filters": (8, 16), "epochs": 3, "images_per_epoch": 64, "batch": 8, "held_out": 16, "workers": 0}
-    return SegmenterOptions(name=name, out=str(folder), threads=1, **values | changes)
+    return SegmenterOptions(name=name, out=str(folder), threads=1, accelerator="cpu", **values | changes)
+
+
+def train_segmenter(given, train, held_out, *, resume=False):
+    return fit(Job(segmenter_task(given, train.label_space), train, held_out), resume=resume)
 
 
 @pytest.fixture
@@ -18,6 +25,24 @@ def own_interrupt_handler():
     before = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def signalled(square_frames, own_interrupt_handler):
+    """Return frames whose batch at (epoch, first index) comes with a signal."""
+
+    class Signalled(square_frames):
+        def __init__(self, *signals, at):
+            super().__init__()
+            self.signals, self.at = signals, at
+
+        def batch(self, epoch, indices):
+            if self.at == (epoch, indices[0]):
+                for number in self.signals:
+                    os.kill(os.getpid(), number)
+            return super().batch(epoch, indices)
+
+    return Signalled
 
 
 def test_it_learns_and_keeps_models_with_cards(tmp_path, square_frames, arrows, capsys):
@@ -40,18 +65,82 @@ def test_it_learns_and_keeps_models_with_cards(tmp_path, square_frames, arrows, 
     assert ((seen & truth).sum() / (seen | truth).sum()).item() == pytest.approx(card.scores["jaccard"], abs=1e-4)
 
 
-def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path, square_frames, own_interrupt_handler, capsys):
+@pytest.mark.parametrize(
+    ("number", "at", "changes", "step"),
+    [
+        (signal.SIGINT, (1, 24), {}, 12),  # in the middle of an epoch
+        (signal.SIGTERM, (0, 0), {}, 1),
+        (signal.SIGINT, (0, 56), {}, 8),  # with the last batch: the epoch is finished, scored and kept
+        (signal.SIGINT, (1, 16), {"accumulate": 2}, 6),
+        (signal.SIGINT, (1, 24), {"schedule": "plateau", "patience": 0, "average": 0, "optimizer": "sgd"}, 12),
+        (signal.SIGINT, (1, 24), {"dropout": 0.3, "architecture": "unetpp"}, 12),
+    ],
+)
+def test_interrupted_and_resumed_is_the_same_as_uninterrupted(
+    tmp_path, square_frames, signalled, capsys, number, at, changes, step
+):
     held_out = square_frames(seed=1)
-    assert train_segmenter(options(tmp_path, "whole"), square_frames(), held_out) == 0
-    broken = options(tmp_path, "broken")
-    assert train_segmenter(broken, square_frames(interrupt_at=(1, 24)), held_out) == 130
-    assert f"--resume --name broken --out {tmp_path}" in capsys.readouterr().out
-    assert load_checkpoint(tmp_path / "broken" / "last.pt").card.training["epoch"] == 1
+    assert train_segmenter(options(tmp_path, "whole", **changes), square_frames(), held_out) == 0
+    broken = options(tmp_path, "broken", **changes)
+    assert train_segmenter(broken, signalled(number, at=at), held_out) == 130
+    said = capsys.readouterr().out
+    assert f"keeps everything up to step {step} of" in said and f"--resume --name broken --out {tmp_path}" in said
     assert train_segmenter(broken, square_frames(), held_out, resume=True) == 0
     whole, resumed = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "broken"))
     assert resumed.card.weights_sha256 == whole.card.weights_sha256
     assert resumed.card.scores == whole.card.scores
-    assert resumed.card.training["steps"] == 24
+    assert resumed.card.training["steps"] == whole.card.training["steps"]
+
+
+def test_a_second_signal_ends_at_once_and_keeps_the_finished_epochs(tmp_path, square_frames, signalled, capsys):
+    held_out = square_frames(seed=1)
+    given = options(tmp_path)
+    assert train_segmenter(given, signalled(signal.SIGINT, signal.SIGINT, at=(1, 24)), held_out) == 130
+    assert "keeps everything up to step 8 of 24" in capsys.readouterr().out
+    assert load_checkpoint(tmp_path / "run" / "last.pt").card.training["epoch"] == 1
+
+
+def test_a_damaged_resume_file_is_named(tmp_path, square_frames, signalled):
+    assert train_segmenter(options(tmp_path), signalled(signal.SIGINT, at=(0, 8)), square_frames(seed=1)) == 130
+    (tmp_path / "run" / "last.ckpt").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"last\.ckpt cannot be read"):
+        train_segmenter(options(tmp_path), square_frames(), square_frames(seed=1), resume=True)
+
+
+def test_early_stopping_ends_where_nothing_gets_better(tmp_path, square_frames):
+    given = options(tmp_path, epochs=9, early_stop=2, lr=1e-12)
+    assert train_segmenter(given, square_frames(), square_frames(seed=1)) == 0
+    assert load_checkpoint(tmp_path / "run" / "last.pt").card.training["epoch"] < 9
+
+
+def test_curves_and_pictures_for_tensorboard(tmp_path, square_frames):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train_segmenter(options(tmp_path, epochs=2), square_frames(), square_frames(seed=1))
+    board = EventAccumulator(str(tmp_path / "run" / "curves"))
+    board.Reload()
+    assert {"held_out/jaccard", "held_out/loss", "train_loss"} <= set(board.Tags()["scalars"])
+    assert any(name.startswith("lr-") for name in board.Tags()["scalars"])
+    assert set(board.Tags()["images"]) == {"held_out/some", "held_out/worst"}
+    assert len(board.Images("held_out/worst")) == 2
+
+
+def test_other_loggers(tmp_path, square_frames, monkeypatch):
+    train_segmenter(options(tmp_path, logger="csv", epochs=1), square_frames(), square_frames(seed=1))
+    assert "held_out/jaccard" in (tmp_path / "run" / "curves" / "metrics.csv").read_text()
+    with pytest.raises(ResourceError, match="pip install wandb"):
+        train_segmenter(options(tmp_path, "other", logger="wandb"), square_frames(), square_frames(seed=1))
+
+
+def test_what_cannot_be_is_refused_before_any_data_is_made(tmp_path, arrows):
+    for changes, message in (
+        ({"loss": "jacard"}, "'jaccard'"),
+        ({"output_stride": 3}, "cannot be built"),
+        ({"frame_size": 8}, "at least 16"),
+        ({"activation": "rely"}, "'relu'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            segmenter_task(options(tmp_path, **changes), arrows)
 
 
 def test_kept_weights_are_the_averaged_ones(tmp_path, square_frames):
@@ -62,7 +151,7 @@ def test_kept_weights_are_the_averaged_ones(tmp_path, square_frames):
     assert not torch.equal(kept, lightning["current_model_state"]["network.head.weight"])
 
 
-def test_a_resumed_run_keeps_the_best_of_before(tmp_path, square_frames, own_interrupt_handler):
+def test_a_resumed_run_keeps_the_best_of_before(tmp_path, square_frames, signalled):
     class NothingToFind(square_frames):
         def batch(self, epoch, indices):
             made = super().batch(epoch, indices)
@@ -70,14 +159,14 @@ def test_a_resumed_run_keeps_the_best_of_before(tmp_path, square_frames, own_int
             return made
 
     given = options(tmp_path, epochs=2, images_per_epoch=320)
-    train_segmenter(given, square_frames(interrupt_at=(1, 16)), square_frames(seed=1))
+    train_segmenter(given, signalled(signal.SIGINT, at=(1, 16)), square_frames(seed=1))
     assert load_checkpoint(tmp_path / "run" / "best.pt").card.scores["jaccard"] > 0
     train_segmenter(given, square_frames(), NothingToFind(), resume=True)
     assert load_checkpoint(tmp_path / "run" / "last.pt").card.scores["jaccard"] == 0
     assert load_checkpoint(tmp_path / "run" / "best.pt").card.training["epoch"] == 1
 
 
-def test_a_run_without_a_finished_epoch_begins_again(tmp_path, square_frames, own_interrupt_handler):
+def test_a_run_of_which_nothing_is_kept_begins_again(tmp_path, square_frames, own_interrupt_handler):
     given = options(tmp_path, epochs=1)
     assert train_segmenter(given, square_frames(interrupt_at=(0, 16)), square_frames(seed=1)) == 130
     assert not (tmp_path / "run" / "last.ckpt").exists()

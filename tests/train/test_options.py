@@ -1,15 +1,17 @@
-import argparse
 from dataclasses import replace
 
 import pytest
 
+from aerial_runtime.card import load_label_space
+from aerial_runtime.config import Parser
 from aerial_runtime.errors import InputError, ResourceError, UsageError
+from aerial_train import fit_classifier
 from aerial_train.fit_segmenter import SegmenterOptions, add_arguments, network_config
-from aerial_train.options import options_from, save_options, whole_numbers
+from aerial_train.options import option_value, options_from, save_options, whole_numbers
 
 
 def parse(*words):
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     add_arguments(parser)
     return options_from(parser.parse_args(list(words)), SegmenterOptions)
 
@@ -21,12 +23,13 @@ def test_defaults_and_what_is_given(tmp_path):
     assert options.backgrounds_dir is None
 
 
-def test_unknown_option_and_missing_name_are_usage_errors(capsys):
-    for words in (("--name", "a", "--learning-rate", "1"), ("--epochs", "2"), ("--name", "a", "--filters", "x")):
-        with pytest.raises(SystemExit) as stop:
-            parse(*words)
-        assert stop.value.code == 2
-    assert "--learning-rate" in capsys.readouterr().err
+def test_unknown_option_and_missing_name_are_usage_errors():
+    with pytest.raises(UsageError, match=r"did you mean --weight-decay\?"):
+        parse("--name", "a", "--weight-decy", "1")
+    with pytest.raises(UsageError, match="give --name NAME"):
+        parse("--epochs", "2")
+    with pytest.raises(UsageError, match="--filters"):
+        parse("--name", "a", "--filters", "x")
 
 
 def test_help_names_every_option_with_its_default(capsys):
@@ -41,7 +44,11 @@ def test_help_names_every_option_with_its_default(capsys):
     [
         (("--epochs", "0"), "--epochs must be more than 0"),
         (("--batch", "64", "--images-per-epoch", "63"), "less than one --batch"),
-        (("--workers", "-1"), "cannot be negative"),
+        (("--workers", "-2"), "at least -1"),
+        (("--warm-up", "1"), r"--warm-up must be within 0\.\.1"),
+        (("--devices", "3"), "--batch 32 cannot be shared by 3 processes; the nearest that can is 33"),
+        (("--new-heads",), "goes with --init"),
+        (("--recipe", "r265"), "'r256'"),
         (("--name", "a/b"), "plain name"),
         (("--name", ""), "plain name"),
         (("--seed", "-1"), "cannot be negative"),
@@ -94,3 +101,52 @@ def test_network_options_change_the_preset():
     assert (config.filters, config.stem, config.convs, config.output_stride) == ((8, 16, 32, 64), "patch2", 2, 2)
     with pytest.raises(UsageError, match="cannot be built"):
         network_config(SegmenterOptions(name="a", output_stride=3))
+
+
+def test_a_config_file_stands_between_flags_and_defaults(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("epochs = 7\nfilters = [8, 16]\nweight-decay = 0.5\nlr = 1\n")
+    options = parse("--name", "a", "--out", str(tmp_path), "--config", str(file), "--epochs", "3")
+    assert (options.epochs, options.filters, options.weight_decay, options.lr) == (3, (8, 16), 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("fliters = [8]", UsageError, "unknown key 'fliters'.*'filters'"),
+        ("epochs = 1.5", UsageError, "epochs in .* cannot be 1.5"),
+        ("schedule = 'cosin'", UsageError, "'cosine'"),
+        ("compile = 3", UsageError, "compile in .* cannot be 3"),
+        ("epochs = ", InputError, "not valid TOML"),
+    ],
+)
+def test_config_files_that_cannot_be(tmp_path, text, error, message):
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    with pytest.raises(error, match=message):
+        parse("--name", "a", "--out", str(tmp_path), "--config", str(file))
+    with pytest.raises(InputError, match="check --config"):
+        parse("--name", "a", "--config", str(tmp_path / "none.toml"))
+
+
+def test_a_recipe_sets_options_that_flags_can_change(tmp_path):
+    r256 = parse("--name", "a", "--out", str(tmp_path), "--recipe", "r256")
+    assert (r256.preset, r256.frame_size, r256.loss) == ("textbook", 256, "jaccard")
+    assert network_config(r256).output_stride == 1
+    assert parse("--name", "a", "--out", str(tmp_path), "--recipe", "r256", "--loss", "dice").loss == "dice"
+    r32 = options_of_r32(tmp_path)
+    assert (r32.crop_size, r32.margin, r32.epochs * r32.images_per_epoch) == (32, 1.0, 72 * 16384)
+    assert len(load_label_space(r32.label_space).head("letter").classes) == 34
+
+
+def options_of_r32(folder):
+    parser = Parser()
+    fit_classifier.add_arguments(parser)
+    words = ["--name", "a", "--out", str(folder), "--recipe", "r32"]
+    return options_from(parser.parse_args(words), fit_classifier.ClassifierOptions)
+
+
+def test_values_of_a_search_are_read_as_the_option_is():
+    assert option_value(SegmenterOptions, "filters", "8-16", "x") == (8, 16)
+    assert option_value(SegmenterOptions, "compile", True, "x") is True
+    assert option_value(SegmenterOptions, "step_at", [0.5, 0.75], "x") == (0.5, 0.75)
