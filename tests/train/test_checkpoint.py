@@ -13,6 +13,7 @@ from aerial_train.checkpoint import (
 )
 from aerial_train.classifier import Classifier, ClassifierConfig
 from aerial_train.unet import UNet, UNetConfig
+from aerial_train.unetpp import make_unet
 
 SUAS = load_label_space("suas")
 COMMON = {"name": "m", "label_space": SUAS, "crop_margin": 1.3}
@@ -45,20 +46,30 @@ def rewrite(path, change):
 @pytest.mark.parametrize(
     ("network", "card"),
     [
-        (UNet(UNetConfig(filters=(4, 8), skip="concat")), segmenter_card()),
+        (UNet(UNetConfig(filters=(4, 8), skip="concat", padding="valid", down="stride", kernel=5)), segmenter_card()),
+        (make_unet(UNetConfig(filters=(4, 8, 8), architecture="unetpp", deep_supervision=True)), segmenter_card()),
         (Classifier(ClassifierConfig(filters=(4, 8)), SUAS), classifier_card()),
     ],
-    ids=["segmenter", "classifier"],
+    ids=["segmenter", "nested segmenter", "classifier"],
 )
 def test_round_trip(tmp_path, network, card):
     kept = save_checkpoint(tmp_path / "m.pt", network, card)
     loaded = load_checkpoint(tmp_path / "m.pt", card.kind)
     assert loaded.card == kept == msgspec.structs.replace(card, weights_sha256=weights_sha256(network.state_dict()))
-    assert loaded.network.config == network.config
+    assert type(loaded.network) is type(network) and loaded.network.config == network.config
     assert not loaded.network.training
     weights = loaded.network.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
     assert [file.name for file in tmp_path.iterdir()] == ["m.pt"]
+
+
+def test_a_configuration_from_before_an_option_means_its_default(saved):
+    def forget(content):
+        for name in list(content["network"])[list(content["network"]).index("padding") :]:
+            del content["network"][name]
+
+    rewrite(saved, forget)
+    assert load_checkpoint(saved).network.config == UNetConfig(filters=(4, 8))
 
 
 def test_hash_follows_the_weights():

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 
 from aerial_runtime.card import Head, LabelSpace, load_label_space
 from aerial_train.classifier import Classifier, ClassifierConfig, into_unit_disc
@@ -49,7 +52,37 @@ def test_headings_stay_in_the_unit_disc_and_keep_their_direction():
     assert vectors.grad is not None and vectors.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("changes", [{"filters": ()}, {"blocks": 0}, {"stem_kernel": 4}, {"stem_kernel": 1}])
-def test_what_cannot_be_built_is_refused(changes):
-    with pytest.raises(ValueError, match="at least"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"filters": ()}, "at least"),
+        ({"blocks": 0}, "at least"),
+        ({"stem_kernel": 4}, "at least"),
+        ({"stem_kernel": 1}, "at least"),
+        ({"activation": "leaky-relu"}, "is 'leaky_relu'"),
+        ({"dropout": 1.0}, "under 1"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
         ClassifierConfig(**changes)
+
+
+def test_weights_do_not_depend_on_activation_and_dropout():
+    plain, other = Classifier(SMALL, SUAS), Classifier(replace(SMALL, activation="mish", dropout=0.4), SUAS)
+    other.load_state_dict(plain.state_dict())
+    kinds = [sum(type(part) is kind for part in other.modules()) for kind in (nn.Mish, nn.ReLU)]
+    assert kinds == [5, 0]  # the stem, and two in each of two blocks
+    assert [name for name, _ in other.named_children()][:3] == ["stem", "trunk", "dropout"]
+
+
+def test_dropout_is_for_training_alone():
+    torch.manual_seed(0)
+    network, crops = Classifier(replace(SMALL, dropout=0.5), SUAS), torch.zeros(2, 16, 16, 3, dtype=torch.uint8)
+    seen = []
+    network.heads.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        nn.init.constant_(network.trunk[-1].convs[1][1].bias, 5.0)
+        network.train()(crops)
+        network.eval()(crops)
+    assert 0 < (seen[0] == 0).sum() < seen[0].numel() and not (seen[1] == 0).any()

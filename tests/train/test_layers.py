@@ -20,7 +20,7 @@ def test_folding_keeps_the_function_and_leaves_no_norm():
     torch.manual_seed(0)
     network = nn.Sequential(
         ConvNorm(nn.Conv2d(3, 4, 3, 2, padding=1, bias=False)),
-        ConvNorm(nn.ConvTranspose2d(4, 5, 2, 2, bias=False), relu=False),
+        ConvNorm(nn.ConvTranspose2d(4, 5, 2, 2, bias=False), None),
     )
     with_lived_in_norms(network)
     x = torch.randn(2, 3, 9, 11)

@@ -23,6 +23,7 @@ from aerial_runtime.card import CARD_METADATA_KEY, LabelSpace, ModelCard, Tensor
 from aerial_runtime.errors import ModelError, ResourceError
 from aerial_train.classifier import HEADING, TARGET, Classifier, ClassifierConfig
 from aerial_train.unet import UNet, UNetConfig
+from aerial_train.unetpp import make_unet
 
 FORMAT: Final = "aerial.checkpoint/1"
 
@@ -105,7 +106,7 @@ def load_checkpoint(path: Path, kind: Literal["segmenter", "classifier"] | None 
 def build_network(card: ModelCard, config: dict[str, Any]) -> UNet | Classifier:
     """Return an untrained network. Raises ValueError or msgspec.ValidationError for an impossible configuration."""
     if card.kind == "segmenter":
-        return UNet(msgspec.convert(config, UNetConfig))
+        return make_unet(msgspec.convert(config, UNetConfig))
     return Classifier(msgspec.convert(config, ClassifierConfig), card.label_space)
 
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aerial_runtime.card import LabelSpace
-from aerial_train.layers import ConvNorm, conv3x3, planes_from_images
+from aerial_train.choices import check_choices
+from aerial_train.layers import ACTIVATIONS, Activation, ConvNorm, conv_norm, planes_from_images
 
 TARGET = "target"
 HEADING = "heading"
@@ -28,9 +29,14 @@ class ClassifierConfig:
     blocks: int = 2  # residual blocks per level
     stem_kernel: int = 5
     stem_stride: int = 2
+    activation: Activation = "relu"
+    dropout: float = 0.0  # share of the features dropped before the heads
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        check_choices(self)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and under 1, is {self.dropout}; the nearest is 0 or 0.5")
         if min((self.blocks, self.stem_stride, *self.filters, len(self.filters))) < 1:
             raise ValueError("blocks, stem stride and filters must be at least 1, with at least one level")
         if self.stem_kernel % 2 == 0 or self.stem_kernel < self.stem_stride:
@@ -47,8 +53,9 @@ class Classifier(nn.Module):
         if label_space.heading is not None:
             self.widths[HEADING] = 2
         kernel, first = config.stem_kernel, config.filters[0]
-        self.stem = ConvNorm(nn.Conv2d(3, first, kernel, config.stem_stride, padding=kernel // 2, bias=False))
+        self.stem = conv_norm(3, first, kernel, config.stem_stride, activation=config.activation)
         self.trunk = nn.Sequential(*_blocks(config))
+        self.dropout = nn.Dropout(config.dropout)
         self.heads = nn.Linear(config.filters[-1], sum(self.widths.values()))  # all heads in one multiplication
 
     def forward(self, crops: Tensor) -> dict[str, Tensor]:
@@ -59,7 +66,7 @@ class Classifier(nn.Module):
         """Return the same from what the stem reads: planes [N, 3, S, S] 0..1."""
         x = self.trunk(self.stem(planes))  # [N, F, s, s]
         pooled = F.adaptive_avg_pool2d(x, 1).flatten(1)  # [N, F]
-        parts = torch.split(self.heads(pooled), list(self.widths.values()), dim=1)
+        parts = torch.split(self.heads(self.dropout(pooled)), list(self.widths.values()), dim=1)
         outputs = dict(zip(self.widths, parts, strict=True))
         if HEADING in outputs:
             outputs[HEADING] = into_unit_disc(outputs[HEADING])
@@ -75,23 +82,25 @@ def into_unit_disc(vectors: Tensor) -> Tensor:
 class _Block(nn.Module):
     """Two 3x3 convolutions beside a shortcut (He et al. 2016): [N, C, h, w] -> [N, D, h/stride, w/stride]."""
 
-    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int, activation: Activation) -> None:
         super().__init__()
-        last = ConvNorm(nn.Conv2d(width, width, 3, padding=1, bias=False), relu=False)
-        self.convs = nn.Sequential(conv3x3(in_channels, width, stride), last)
+        last = ConvNorm(nn.Conv2d(width, width, 3, padding=1, bias=False), None)
+        self.convs = nn.Sequential(conv_norm(in_channels, width, 3, stride, activation=activation), last)
+        self.activation = ACTIVATIONS[activation]()
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or in_channels != width:
-            self.shortcut = ConvNorm(nn.Conv2d(in_channels, width, 1, stride, bias=False), relu=False)
+            self.shortcut = ConvNorm(nn.Conv2d(in_channels, width, 1, stride, bias=False), None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, D, h/stride, w/stride]."""
-        return F.relu(self.convs(x) + self.shortcut(x))
+        result: Tensor = self.activation(self.convs(x) + self.shortcut(x))
+        return result
 
 
 def _blocks(config: ClassifierConfig) -> list[_Block]:
     blocks, source = [], config.filters[0]
     for level, width in enumerate(config.filters):
         for index in range(config.blocks):
-            blocks.append(_Block(source, width, stride=2 if level and not index else 1))
+            blocks.append(_Block(source, width, 2 if level and not index else 1, config.activation))
             source = width
     return blocks

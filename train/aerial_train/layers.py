@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Final, Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 FULL_SCALE = 255.0  # of a uint8 image; there is no mean subtraction, so that zero padding means black everywhere
 
+Activation = Literal["relu", "silu", "mish", "leaky_relu"]
+ACTIVATIONS: Final[dict[Activation, type[nn.Module]]] = {
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "mish": nn.Mish,
+    "leaky_relu": nn.LeakyReLU,
+}
+
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias, batch norm and, usually, ReLU; `fold_norms` makes one convolution of it."""
+    """Convolution without bias, batch norm and, usually, an activation; `fold_norms` makes one convolution of it."""
 
-    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, *, relu: bool = True) -> None:
+    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, activation: Activation | None = "relu") -> None:
         layers: list[nn.Module] = [conv, nn.BatchNorm2d(conv.out_channels)]
-        super().__init__(*layers, *([nn.ReLU(inplace=True)] if relu else []))
+        super().__init__(*layers, *([ACTIVATIONS[activation](inplace=True)] if activation else []))
 
 
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> ConvNorm:
-    """Return a 3x3 convolution with norm and ReLU: [N, C, h, w] -> [N, D, ceil(h/stride), ceil(w/stride)]."""
-    return ConvNorm(nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False))
+def conv_norm(
+    in_channels: int,
+    out_channels: int,
+    kernel: int = 3,
+    stride: int = 1,
+    *,
+    padded: bool = True,
+    activation: Activation = "relu",
+) -> ConvNorm:
+    """Return a convolution with norm and activation: [N, C, h, w] -> [N, D, ceil(h/stride), ceil(w/stride)].
+
+    kernel: odd. padded: with zeros all around; without, h and w lose kernel - 1 cells first.
+    """
+    padding = kernel // 2 if padded else 0
+    return ConvNorm(nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False), activation)
 
 
 def planes_from_images(images: Tensor) -> Tensor:
