@@ -1,4 +1,4 @@
-"""Two processes that train together make the model that one makes; so does a launcher that sets the variables itself."""
+"""Two processes that train together make the model that one makes, whoever starts them."""
 
 import os
 import socket

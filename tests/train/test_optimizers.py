@@ -7,7 +7,14 @@ from torch import nn
 
 from aerial_train.classifier import Classifier, ClassifierConfig
 from aerial_train.fit_segmenter import SegmenterOptions
-from aerial_train.optimizers import lr_factor, make_optimizer, make_schedulers, network_stages, parameter_groups
+from aerial_train.optimizers import (
+    lr_factor,
+    make_optimizer,
+    make_plateau,
+    make_scheduler,
+    network_stages,
+    parameter_groups,
+)
 from aerial_train.unet import UNet, UNetConfig
 
 OPTIONS = SegmenterOptions(name="a", epochs=10, images_per_epoch=640, batch=64, warm_up=0.1)
@@ -53,7 +60,7 @@ def test_plateau_lowers_what_the_warm_up_has_raised():
     weight = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], 1.0)
     options = replace(OPTIONS, schedule="plateau", patience=0, step_factor=0.5)
-    warm, plateau = (item["scheduler"] for item in make_schedulers(optimizer, options, TOTAL, "held_out/jaccard"))
+    warm, plateau = make_scheduler(optimizer, options, TOTAL), make_plateau(optimizer, options)
     rates = []
     for _ in range(12):
         optimizer.step()

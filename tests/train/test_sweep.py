@@ -21,8 +21,8 @@ SMALL = ["--filters", "8-16", "--frame-size", "32", "--batch", "4", "--images-pe
 
 
 def command(*words, cwd):
-    return [Path(sys.executable).parent / "aerial-train", *words], {"cwd": cwd, "stdout": subprocess.PIPE,
-                                                                      "stderr": subprocess.STDOUT, "text": True}  # fmt: skip
+    argv = [Path(sys.executable).parent / "aerial-train", *words]
+    return argv, {"cwd": cwd, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 
 
 @pytest.fixture

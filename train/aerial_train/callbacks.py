@@ -68,6 +68,7 @@ class KeepModels(Callback):
         self.last = scores.get(pl_module.best_by, -math.inf)
         is_best = self.last > self.best
         self.best = max(self.best, self.last)
+        pl_module.heed_score(self.last)
         if not trainer.is_global_zero:
             return
         epoch = trainer.current_epoch + 1

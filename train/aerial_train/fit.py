@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import subprocess
 import sys
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -101,10 +103,10 @@ def run_training(job: Job, *, resume: bool, callbacks: Sequence[Callback] = ()) 
         except SystemExit:
             if not trainer.interrupted:
                 raise
-        except (RuntimeError, KeyError) as error:
+        except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
             if goes_on and trainer.global_step == 0:
                 raise InputError(
-                    f"{finished} cannot be read ({error}); start a new run from best.pt by --init"
+                    f"{finished} cannot be read ({_first_line(error)}); start a new run from best.pt by --init"
                 ) from error
             raise
     stopped_early = stop.asked and trainer.current_epoch < options.epochs
@@ -229,6 +231,10 @@ def known_warnings() -> Iterator[None]:
         # Between Lightning and torch; nothing of ours.
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
         yield
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _names(data: str) -> str:

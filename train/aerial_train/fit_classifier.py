@@ -25,7 +25,7 @@ from aerial_train.network_summary import summarise
 from aerial_train.options import FitOptions, add_options, network_changes, option, options_from, whole_numbers
 from aerial_train.task import Seen, Task
 from aerial_train.transfer import open_start, take_weights
-from aerial_train.unet import UNetConfig
+from aerial_train.unet_config import UNetConfig
 
 TARGET_THRESHOLD = 0.9  # of the card: distractors under it cost more, in false alarms, than the few boards
 ABSTAIN_UNDER = 0.4  # a label is withheld below this probability, a heading below this length
@@ -52,6 +52,8 @@ class ClassifierOptions(FitOptions):
     blocks: int = option(0, "residual blocks per level; 0: 2", "network")
     stem_kernel: int = option(0, "side of the first convolution; 0: 5", "network")
     stem_stride: int = option(0, "stride of the first convolution; 0: 2", "network")
+    activation: str = option("", "relu, silu, mish or leaky_relu", "network", metavar="NAME")
+    dropout: float = option(0.0, "share of the features dropped before the heads", "network")
 
     @classmethod
     def recipes(cls) -> dict[str, dict[str, Any]]:

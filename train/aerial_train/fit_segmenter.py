@@ -26,7 +26,9 @@ from aerial_train.network_summary import summarise
 from aerial_train.options import FitOptions, add_options, network_changes, option, options_from, whole_numbers
 from aerial_train.task import Seen, Task
 from aerial_train.transfer import open_start, take_weights
-from aerial_train.unet import PRESETS, UNet, UNetConfig
+from aerial_train.unet import UNet
+from aerial_train.unet_config import PRESETS, UNetConfig
+from aerial_train.unetpp import make_unet
 
 IGNORED = -1
 MASK_THRESHOLD = 0.2  # of the card: low, since a doubtful cell costs a crop, and the classifier has the last word
@@ -53,6 +55,16 @@ class SegmenterOptions(FitOptions):
     skip: str = option("", "concat or add; empty: the preset's", "network", metavar="SKIP")
     up: str = option("", "transpose or nearest; empty: the preset's", "network", metavar="UP")
     output_stride: int = option(0, "pixels per mask cell; 0: the preset's, or the stem's where one is given", "network")
+
+    architecture: str = option("", "unet or unetpp (nested, Zhou et al. 2018)", "network", metavar="NAME")
+    padding: str = option("", "zero, or valid: true convolutions, skips cropped to what these leave", "network",
+                          metavar="PADDING")  # fmt: skip
+    down: str = option("", "max, average or stride: the way to a coarser level", "network", metavar="DOWN")
+    kernel: int = option(0, "side of the levels' convolutions, odd", "network")
+    activation: str = option("", "relu, silu, mish or leaky_relu", "network", metavar="NAME")
+    up_activation: bool = option(False, "also behind the convolution that goes up", "network")
+    dropout: float = option(0.0, "share of channels dropped before each coarser level", "network")
+    deep_supervision: bool = option(False, "of a unetpp: in training every column answers", "network")
 
     @classmethod
     def recipes(cls) -> dict[str, dict[str, Any]]:
@@ -152,7 +164,7 @@ def segmenter_task(options: SegmenterOptions, space: LabelSpace) -> SegmenterTas
     except ValueError as error:
         raise UsageError(f"--loss {options.loss!r}: {error}") from error
     start = open_start(options, space, "segmenter")
-    network = UNet(network_config(options, start.network.config if start else None))
+    network = make_unet(network_config(options, start.network.config if start else None))
     if start is not None:
         take_weights(network, start, options)
     say_once(f"segmenter {options.name}: {summarise(network, SUMMARY_SIZE)} at 1920x1088")

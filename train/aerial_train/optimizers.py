@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler, ReduceLROnPlateau
 
 from aerial_train.options import FitOptions
 
@@ -56,22 +56,23 @@ def network_stages(network: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(name, stage) for name, stage in stages if any(True for _ in stage.parameters())]
 
 
-def make_schedulers(optimizer: Optimizer, options: FitOptions, total_steps: int, monitor: str) -> list[dict[str, Any]]:
-    """Return Lightning's scheduler settings: one factor for all groups, step by step.
+def make_scheduler(optimizer: Optimizer, options: FitOptions, total_steps: int) -> LRScheduler:
+    """Return the schedule that moves with every step: one factor for all groups.
 
-    `plateau` looks at the score `monitor` after each epoch; what it has lowered stays, so the warm-up before it must be
-    one that multiplies what is there (LinearLR) rather than one that sets the rate (LambdaLR).
+    Before `plateau` the warm-up must be one that multiplies what is there (LinearLR) rather than one that sets the
+    rate (LambdaLR), for what a plateau has lowered is to stay.
     """
     warm_up = round(options.warm_up * total_steps)
+    if options.schedule == "plateau":
+        return LinearLR(optimizer, 1 / (warm_up + 1), total_iters=warm_up)
+    return LambdaLR(optimizer, lr_factor(options, total_steps, warm_up))
+
+
+def make_plateau(optimizer: Optimizer, options: FitOptions) -> ReduceLROnPlateau | None:
+    """Return what lowers the rates after epochs without a better score, where the schedule is `plateau`."""
     if options.schedule != "plateau":
-        factor = lr_factor(options, total_steps, warm_up)
-        return [{"scheduler": LambdaLR(optimizer, factor), "interval": "step"}]
-    slow_start = LinearLR(optimizer, 1 / (warm_up + 1), total_iters=warm_up)
-    on_plateau = ReduceLROnPlateau(optimizer, "max", factor=options.step_factor, patience=options.patience)
-    return [
-        {"scheduler": slow_start, "interval": "step"},
-        {"scheduler": on_plateau, "interval": "epoch", "monitor": monitor},
-    ]
+        return None
+    return ReduceLROnPlateau(optimizer, "max", factor=options.step_factor, patience=options.patience)
 
 
 def lr_factor(options: FitOptions, total_steps: int, warm_up: int) -> Callable[[int], float]:

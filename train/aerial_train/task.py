@@ -8,13 +8,14 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 
 from aerial_runtime.card import ModelCard
 from aerial_runtime.contract import U8
 from aerial_train.classifier import Classifier
 from aerial_train.feed import Batch
-from aerial_train.optimizers import make_optimizer, make_schedulers
+from aerial_train.optimizers import make_optimizer, make_plateau, make_scheduler
 from aerial_train.options import FitOptions
 from aerial_train.transfer import frozen_parts, keep_norms
 from aerial_train.unet import UNet
@@ -38,6 +39,8 @@ class Task(pl.LightningModule):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.criterion, self.card, self.options = criterion, card, options
+        self._plateau: ReduceLROnPlateau | None = None
+        self._plateau_state: dict[str, Any] | None = None
         self._frozen = frozen_parts(network, options.freeze)
         if options.compile:
             self.network.compile()
@@ -104,10 +107,30 @@ class Task(pl.LightningModule):
                 part.zero_grad(set_to_none=True)
 
     def configure_optimizers(self) -> Any:
-        """Return optimiser and schedules as the options say."""
-        options = self.options
-        optimizer = make_optimizer(self.network, self.criterion, options)
-        return [optimizer], make_schedulers(optimizer, options, options.optimizer_steps, f"held_out/{self.best_by}")
+        """Return optimiser and schedule as the options say."""
+        optimizer = make_optimizer(self.network, self.criterion, self.options)
+        self._plateau = make_plateau(optimizer, self.options)
+        if self._plateau is not None and self._plateau_state is not None:
+            self._plateau.load_state_dict(self._plateau_state)
+        scheduler = make_scheduler(optimizer, self.options, self.options.optimizer_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def heed_score(self, score: float) -> None:
+        """Lower the learning rate where the score has not risen for long, with the schedule `plateau`.
+
+        Here, for Lightning does so only after it has kept the epoch: a resumed run would miss it.
+        """
+        if self._plateau is not None:
+            self._plateau.step(score)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what `heed_score` remembers."""
+        if self._plateau is not None:
+            checkpoint["plateau"] = self._plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back; the optimiser is made after this."""
+        self._plateau_state = checkpoint.get("plateau")
 
     def on_train_start(self) -> None:
         """Hold still what is frozen; an epoch that is resumed in its middle has no start."""
