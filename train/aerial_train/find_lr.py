@@ -14,7 +14,7 @@ import numpy as np
 from aerial_runtime.errors import CheckError, ResourceError, UsageError
 from aerial_train.bench import Bench
 from aerial_train.device import describe_device
-from aerial_train.options import options_from
+from aerial_train.run_options import options_from
 from aerial_train.tasks import OPTIONS, add_task_arguments, make_job
 
 SMOOTHING: Final = 0.9  # of the running mean of the loss

@@ -32,7 +32,8 @@ from aerial_runtime.errors import InputError, ResourceError
 from aerial_train.callbacks import RESUME_FILE, KeepModels, Pictures, StopOnSignal
 from aerial_train.device import describe_device, precision_of, uses_gpu
 from aerial_train.feed import Feed, TrainingData
-from aerial_train.options import FitOptions, is_main_process, save_options
+from aerial_train.options import FitOptions, is_main_process
+from aerial_train.run_options import save_options
 from aerial_train.task import Task
 
 

@@ -23,7 +23,8 @@ from aerial_train.feed import Batch
 from aerial_train.fit import Job, fit, prepare, say_once, training_facts
 from aerial_train.mask_losses import mask_loss
 from aerial_train.network_summary import summarise
-from aerial_train.options import FitOptions, add_options, network_changes, option, options_from, whole_numbers
+from aerial_train.options import FitOptions, network_changes, option, whole_numbers
+from aerial_train.run_options import add_options, options_from
 from aerial_train.task import Seen, Task
 from aerial_train.transfer import open_start, take_weights
 from aerial_train.unet import UNet

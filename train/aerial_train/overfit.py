@@ -11,7 +11,7 @@ import math
 from aerial_runtime.errors import CheckError, UsageError
 from aerial_train.bench import Bench
 from aerial_train.device import describe_device
-from aerial_train.options import options_from
+from aerial_train.run_options import options_from
 from aerial_train.tasks import OPTIONS, add_task_arguments, make_job
 
 LINES = 10

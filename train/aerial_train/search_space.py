@@ -10,7 +10,8 @@ import optuna
 
 from aerial_runtime.errors import UsageError
 from aerial_train.choices import nearest
-from aerial_train.options import FREE_WHEN_RESUMED, FitOptions, option_value
+from aerial_train.options import FitOptions
+from aerial_train.run_options import FREE_WHEN_RESUMED, option_value
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from optuna.trial import FrozenTrial, TrialState
 from aerial_runtime.errors import AerialError, ResourceError, UsageError, run_command
 from aerial_train.callbacks import KeepModels
 from aerial_train.fit import run_training
-from aerial_train.options import FitOptions, options_from
+from aerial_train.options import FitOptions
+from aerial_train.run_options import options_from
 from aerial_train.search_space import Dimension, parse_search
 from aerial_train.tasks import OPTIONS, add_task_arguments, make_job
 

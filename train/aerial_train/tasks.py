@@ -8,7 +8,8 @@ from aerial_runtime.errors import UsageError
 from aerial_train.fit import Job
 from aerial_train.fit_classifier import ClassifierOptions, classifier_job
 from aerial_train.fit_segmenter import SegmenterOptions, segmenter_job
-from aerial_train.options import FitOptions, add_options
+from aerial_train.options import FitOptions
+from aerial_train.run_options import add_options
 
 OPTIONS: dict[str, type[FitOptions]] = {"segmenter": SegmenterOptions, "classifier": ClassifierOptions}
 

@@ -7,7 +7,8 @@ from aerial_runtime.config import Parser
 from aerial_runtime.errors import InputError, ResourceError, UsageError
 from aerial_train import fit_classifier
 from aerial_train.fit_segmenter import SegmenterOptions, add_arguments, network_config
-from aerial_train.options import option_value, options_from, save_options, whole_numbers
+from aerial_train.options import whole_numbers
+from aerial_train.run_options import option_value, options_from, save_options
 
 
 def parse(*words):
