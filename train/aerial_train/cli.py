@@ -15,7 +15,7 @@ from aerial_runtime.errors import ResourceError, run_command
 # they are asked for: torch takes seconds, and drawing scenes does not need it.
 COMMANDS: dict[str, tuple[str, str]] = {
     "scenes": ("aerial_train.sheet", "draw a contact sheet of labelled scenes"),
-    "dataset": ("aerial_train.dataset", "write a labelled dataset to disk"),
+    "dataset": ("aerial_train.data.write", "write a labelled dataset to disk"),
     "demo-flight": ("aerial_train.demo_flight", "render the demo flight and its truth"),
     "segmenter": ("aerial_train.fit_segmenter", "train a segmenter"),
     "classifier": ("aerial_train.fit_classifier", "train a classifier"),

@@ -29,6 +29,7 @@ from aerial_train.scenes.target import (
 )
 
 Rng = np.random.Generator
+Edges = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,15 @@ CROP_RECIPES: dict[str, CropRecipe] = {
 @dataclass(frozen=True)
 class CropSample:
     """image_bgr uint8 [S, S, 3]; labels: head -> class index (-1 unknown, -2 nothing there; -1 if no target);
-    heading float32 [2]: unit vector of letter-up, zeros = unknown; source_px: size of the target in the frame."""
+    heading float32 [2]: unit vector of letter-up, zeros = unknown; source_px: size of the target in the frame;
+    name: file and place in it, or `scenes 12`."""
 
     image_bgr: U8
     is_target: bool
     labels: dict[str, int]
     heading: F32
     source_px: float
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class CropBatch:
 class CropScenes:
     """An infinite set of labelled crops: sample `index` of `epoch` is a pure function of (seed, epoch, index)."""
 
+    count: int | None = None
+
     def __init__(self, space: LabelSpace, recipe: CropRecipe, backgrounds: Backgrounds, seed: int = 0) -> None:
         check_drawable(space)
         if recipe.size < 8 or not 1.0 <= recipe.margin <= 4.0:
@@ -90,7 +95,7 @@ class CropScenes:
         recipe = self.recipe
         source = math.exp(rng.uniform(math.log(recipe.source_px[0]), math.log(recipe.source_px[1])))
         if rng.random() >= recipe.targets:
-            return self._nothing(rng, source)
+            return self._nothing(rng, source, index)
         look = sample_look(rng, self.label_space, recipe.style)
         turn = rng.uniform(0, 2 * math.pi)
         if recipe.reference:
@@ -105,7 +110,7 @@ class CropScenes:
         picture = self.backgrounds.patch(rng, side, side)
         paint(rng, picture, look, homography)
         image = self._finish(expose(rng, picture, recipe.camera))
-        return CropSample(image, True, look.labels, letter_up(look, homography), source)
+        return CropSample(image, True, look.labels, letter_up(look, homography), source, f"scenes {index}")
 
     def _frame(self, rng: Rng, unit: F32, outline: F32, source: float) -> tuple[int, F32]:
         """Frame a target of `source` pixels as segmenter and cropper would: a box as coarse as cells, slightly off.
@@ -116,8 +121,7 @@ class CropScenes:
         recipe = self.recipe
         low, high = outline.min(axis=0), outline.max(axis=0)
         scale = source / float((high - low).max())
-        # Every edge of the box is wrong by up to most of a cell, and by some share of the target.
-        error = rng.uniform(-0.6, 0.75, 4) * recipe.cell_px + rng.uniform(-0.03, 0.04, 4) * source
+        error = box_errors(rng, recipe.cell_px, source)
         box_low, box_high = low * scale - error[:2], high * scale + error[2:]
         side = max(8.0, float((box_high - box_low).max()) * recipe.margin)
         centre = (box_low + box_high) / 2
@@ -127,7 +131,7 @@ class CropScenes:
         x, y = (whole / 2 - centre * shrink).tolist()
         return whole, at_pixels(unit, scale * shrink, x, y)
 
-    def _nothing(self, rng: Rng, source: float) -> CropSample:
+    def _nothing(self, rng: Rng, source: float, index: int) -> CropSample:
         """A crop that the classifier must reject: ground, or a distractor framed like a target."""
         recipe = self.recipe
         side = min(2 * recipe.size, max(8, round(source * recipe.margin)))
@@ -137,7 +141,7 @@ class CropScenes:
             paint_distractor(rng, picture, side / 2 + offset[0], side / 2 + offset[1], side * rng.uniform(0.4, 0.95))
         image = self._finish(expose(rng, picture, recipe.camera))
         labels = {head.name: -1 for head in self.label_space.heads}
-        return CropSample(image, False, labels, np.zeros(2, np.float32), source)
+        return CropSample(image, False, labels, np.zeros(2, np.float32), source, f"scenes {index}")
 
     def _finish(self, picture: U8) -> U8:
         """Resize to the classifier's crop, by the runtime's rule (aerial_runtime.crop)."""
@@ -149,17 +153,28 @@ class CropScenes:
 
     def batch(self, epoch: int, indices: Sequence[int]) -> CropBatch:
         """Render the crops `indices` with their training truth."""
-        samples = [self.sample(epoch, index) for index in indices]
-        return CropBatch(
-            np.stack([sample.image_bgr for sample in samples]),
-            np.array([sample.is_target for sample in samples], np.uint8),
-            {
-                head.name: np.array([sample.labels[head.name] for sample in samples], np.int64)
-                for head in self.label_space.heads
-            },
-            np.stack([sample.heading for sample in samples]),
-        )
+        return crop_batch([self.sample(epoch, index) for index in indices], self.label_space)
+
+    def preload(self) -> None:
+        """Read what lies under the targets now, once for all worker processes."""
+        self.backgrounds.preload()
 
     def with_seed(self, seed: int) -> CropScenes:
         """The same scenes drawn from another seed: the held-out set."""
         return CropScenes(self.label_space, self.recipe, self.backgrounds, seed)
+
+
+def crop_batch(samples: Sequence[CropSample], space: LabelSpace) -> CropBatch:
+    """Stack crops of one size with their training truth."""
+    return CropBatch(
+        np.stack([sample.image_bgr for sample in samples]),
+        np.array([sample.is_target for sample in samples], np.uint8),
+        {head.name: np.array([sample.labels[head.name] for sample in samples], np.int64) for head in space.heads},
+        np.stack([sample.heading for sample in samples]),
+    )
+
+
+def box_errors(rng: Rng, cell_px: float, size: float) -> Edges:
+    """How far each edge of a segmenter's box lies outside its target (left, top, right, bottom), pixels: wrong by up to
+    most of a cell, and by some share of the target's size."""
+    return np.asarray(rng.uniform(-0.6, 0.75, 4) * cell_px + rng.uniform(-0.03, 0.04, 4) * size)

@@ -59,7 +59,7 @@ class LabelledTarget:
 
     box: of the visible outline. attributes: drawn names, None = nothing there or no name. labels: head -> class index
     (-1 unknown, -2 nothing there). degrees: letter-up clockwise from image-up, None without a letter.
-    truncated: the frame's edge cuts it.
+    truncated: the frame's edge cuts it, or it is marked to be ignored: neither missed nor its detection an extra.
     """
 
     box: Box
@@ -76,11 +76,18 @@ class LabelledTarget:
 
 @dataclass(frozen=True)
 class FrameSample:
-    """image_bgr uint8 [H, W, 3]; mask uint8 [H, W], 255 = target, 0..255 at edges; the targets in painting order."""
+    """image_bgr uint8 [H, W, 3]; mask uint8 [H, W], 255 = target, 0..255 at edges; the targets in painting order.
+
+    name: file, or `scenes 12`. ignore: uint8 [H, W], 255 = nobody knows what is there: no loss, no score.
+    complete: False where not every target is labelled, so that extras are no false alarms.
+    """
 
     image_bgr: U8
     mask: U8
     targets: tuple[LabelledTarget, ...]
+    name: str = ""
+    ignore: U8 | None = None
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,8 @@ class FrameBatch:
 
 class FrameScenes:
     """An infinite set of labelled frames: sample `index` of `epoch` is a pure function of (seed, epoch, index)."""
+
+    count: int | None = None
 
     def __init__(
         self, space: LabelSpace, recipe: FrameRecipe, backgrounds: Backgrounds, seed: int = 0, stride: int = 4
@@ -120,7 +129,8 @@ class FrameScenes:
                 paint_distractor(rng, picture, x, y, size)
         targets = [self._place(rng, picture, mask, *place) for place in places]
         image = expose(rng, picture, recipe.camera)
-        return FrameSample(np.ascontiguousarray(image), mask, tuple(t for t in targets if t is not None))
+        found = tuple(target for target in targets if target is not None)
+        return FrameSample(np.ascontiguousarray(image), mask, found, f"scenes {index}")
 
     def _place(self, rng: Rng, picture: U8, mask: U8, x: float, y: float, size: float) -> LabelledTarget | None:
         style = self.recipe.style
@@ -133,13 +143,11 @@ class FrameScenes:
 
     def batch(self, epoch: int, indices: Sequence[int]) -> FrameBatch:
         """Render the frames `indices` with their training truth."""
-        samples = [self.sample(epoch, index) for index in indices]
-        truths = [mask_to_cells(sample, self.stride) for sample in samples]
-        return FrameBatch(
-            np.stack([sample.image_bgr for sample in samples]),
-            np.stack([cells for cells, _ in truths]),
-            np.stack([weight for _, weight in truths]),
-        )
+        return frame_batch([self.sample(epoch, index) for index in indices], self.stride)
+
+    def preload(self) -> None:
+        """Read what lies under the targets now, once for all worker processes."""
+        self.backgrounds.preload()
 
     def with_seed(self, seed: int) -> FrameScenes:
         """The same scenes drawn from another seed: the held-out set."""
@@ -169,22 +177,45 @@ def place_target(rng: Rng, picture: U8, mask: U8, look: Look, homography: F32) -
     return LabelledTarget(box, look.attributes, look.labels, degrees, truncated)
 
 
+def frame_batch(samples: Sequence[FrameSample], stride: int) -> FrameBatch:
+    """Stack frames of one size with their training truth. Raises UsageError where the sizes differ."""
+    sizes = {sample.image_bgr.shape for sample in samples}
+    if len(sizes) > 1:
+        raise UsageError(f"frames of different sizes make no batch ({sorted(sizes)}); take them one by one")
+    truths = [mask_to_cells(sample, stride) for sample in samples]
+    return FrameBatch(
+        np.stack([sample.image_bgr for sample in samples]),
+        np.stack([cells for cells, _ in truths]),
+        np.stack([weight for _, weight in truths]),
+    )
+
+
 def mask_to_cells(sample: FrameSample, stride: int) -> tuple[U8, U8]:
-    """Reduce a mask to cells: coverage and weight, both uint8 [ceil(H / stride), ceil(W / stride)]."""
-    height, width = sample.mask.shape
-    rows, columns = -(-height // stride), -(-width // stride)
-    mask = sample.mask
-    if (rows * stride, columns * stride) != (height, width):
-        mask = np.pad(mask, ((0, rows * stride - height), (0, columns * stride - width)))
+    """Reduce a mask to cells: coverage and weight, both uint8 [ceil(H / stride), ceil(W / stride)].
+
+    A cell has no weight where any pixel of it is to be ignored, or next to a target too small to learn.
+    """
+    mask = _whole_cells(sample.mask, stride)
+    rows, columns = mask.shape[0] // stride, mask.shape[1] // stride
     if stride > 1:
         mask = np.asarray(cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
     weight = np.ones((rows, columns), np.uint8)
+    if sample.ignore is not None:
+        unknown = _whole_cells(sample.ignore, stride).reshape(rows, stride, columns, stride)
+        weight[unknown.any(axis=(1, 3))] = 0
     for target in sample.targets:
         if target.size_px < LEARNABLE_PX:
             box = target.box
             x0, y0 = max(0, box.x // stride - 1), max(0, box.y // stride - 1)
             weight[y0 : (box.y + box.height) // stride + 2, x0 : (box.x + box.width) // stride + 2] = 0
     return mask, weight
+
+
+def _whole_cells(plane: U8, stride: int) -> U8:
+    """Fill a plane up with zeros, right and below, to whole cells."""
+    height, width = plane.shape
+    right, below = -width % stride, -height % stride
+    return np.pad(plane, ((0, below), (0, right))) if right or below else plane
 
 
 def _log_uniform(rng: Rng, low: float, high: float) -> float:

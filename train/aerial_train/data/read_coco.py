@@ -1,0 +1,127 @@
+"""COCO JSON -> labelled photos: boxes, polygons, attributes; written datasets of frames are COCO too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aerial_runtime.card import LabelSpace
+from aerial_runtime.contract import F32, Box
+from aerial_runtime.errors import InputError
+from aerial_train.data.labels import OTHER_KEYS, questions, read_attributes, read_category
+from aerial_train.data.photos import Photo, PhotoSet, PhotoTarget, given_split, outward_box
+from aerial_train.data.splits import source_of
+from aerial_train.scenes.target import UNKNOWN
+
+
+def read_coco(content: Any, path: Path, space: LabelSpace) -> PhotoSet:
+    """Read the content of the COCO file `path`; its pictures lie beside it or in `images/`, drawn masks in `masks/`.
+
+    Heads are answered by the annotations' `attributes` (head name -> class), else by the category's name. An image
+    may have `source`, `split` (train or val) and `complete`. Raises InputError that names what is wrong.
+    """
+    try:
+        return _photo_set(content, path, space)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is not COCO JSON ({type(error).__name__}: {error}); export it again") from error
+
+
+def _photo_set(coco: dict[str, Any], path: Path, space: LabelSpace) -> PhotoSet:
+    categories = _Categories({row["id"]: str(row["name"]) for row in coco["categories"]}, path, space)
+    targets: dict[Any, list[PhotoTarget]] = {row["id"]: [] for row in coco["images"]}
+    unread: set[str] = set()
+    for row in coco["annotations"]:
+        where = f"{path}: annotation {row.get('id')}"
+        if row["image_id"] not in targets:
+            raise InputError(f"{where} belongs to the image {row['image_id']}, which is not in `images`")
+        attributes = row.get("attributes") or {}
+        targets[row["image_id"]].append(_target(row, categories.labels_of(row, attributes), attributes, space, where))
+        unread |= set(attributes) - OTHER_KEYS
+    photos = [_photo(row, path.parent, targets[row["id"]]) for row in coco["images"]]
+    if not photos:
+        raise InputError(f"{path} names no images; there is nothing to learn from")
+    return PhotoSet(path, space, tuple(photos), tuple(sorted(unread - set(questions(space)))))
+
+
+class _Categories:
+    """The categories' names as labels. A name that says nothing is forgiven where the attributes answer."""
+
+    def __init__(self, names: dict[int, str], path: Path, space: LabelSpace) -> None:
+        self.names, self.path, self.space = names, path, space
+        self.read: dict[int, dict[str, int] | InputError] = {}
+
+    def labels_of(self, row: dict[str, Any], attributes: dict[str, Any]) -> dict[str, int]:
+        """Return head -> class index that an annotation's category gives. Raises InputError."""
+        number = row["category_id"]
+        if number not in self.read:
+            if number not in self.names:
+                raise InputError(f"{self.path}: annotations name the category {number}, which is not in `categories`")
+            try:
+                self.read[number] = read_category(self.names[number], self.space, str(self.path))
+            except InputError as error:
+                self.read[number] = error
+        labels = self.read[number]
+        if isinstance(labels, InputError):
+            if not any(attributes.get(head.name) for head in self.space.heads):
+                raise labels
+            return {head.name: UNKNOWN for head in self.space.heads}
+        return labels
+
+
+def _target(
+    row: dict[str, Any], category: dict[str, int], attributes: dict[str, Any], space: LabelSpace, where: str
+) -> PhotoTarget:
+    reading = read_attributes(attributes, space, where)
+    polygons = _polygons(row.get("segmentation") or [], bool(row.get("iscrowd")), where)
+    return PhotoTarget(
+        box=_box(row.get("bbox"), polygons, where),
+        labels={name: index if index != UNKNOWN else category[name] for name, index in reading.labels.items()},
+        degrees=reading.degrees,
+        truncated=bool(attributes.get("truncated", row.get("truncated"))),
+        ignored=bool(row.get("iscrowd") or row.get("ignore") or attributes.get("ignored") or attributes.get("ignore")),
+        polygons=polygons,
+    )
+
+
+def _polygons(segmentation: Any, crowd: bool, where: str) -> tuple[F32, ...]:
+    if isinstance(segmentation, dict):
+        if crowd:  # a region to ignore: its box will do
+            return ()
+        raise InputError(f"{where} has a run-length mask; export the segmentation as polygons")
+    polygons = tuple(np.array(points, np.float32).reshape(-1, 2) for points in segmentation)
+    if any(len(points) < 3 for points in polygons):
+        raise InputError(f"{where} has a polygon of fewer than three corners; correct it, or leave the box alone")
+    return polygons
+
+
+def _box(bbox: Any, polygons: tuple[F32, ...], where: str) -> Box:
+    """The box in whole pixels, outwards; of the polygons where there is none."""
+    if bbox is not None:
+        x, y, width, height = (float(value) for value in bbox)
+        corners = (x, y, x + width, y + height)
+    elif polygons:
+        points = np.concatenate(polygons)
+        corners = (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
+    else:
+        raise InputError(f"{where} has neither a bbox nor a polygon")
+    return outward_box(*corners)
+
+
+def _photo(row: dict[str, Any], folder: Path, targets: list[PhotoTarget]) -> Photo:
+    name = str(row["file_name"])
+    inside = folder / "images" / name
+    path = inside if inside.is_file() else folder / name
+    mask = folder / "masks" / Path(name).with_suffix(".png")
+    return Photo(
+        path=path,
+        name=name,
+        width=int(row["width"]),
+        height=int(row["height"]),
+        source=str(row.get("source") or source_of(name)),
+        targets=tuple(targets),
+        complete=bool(row.get("complete", True)),
+        split=given_split(row.get("split"), name),
+        mask_path=mask if mask.is_file() else None,
+    )

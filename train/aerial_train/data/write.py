@@ -1,0 +1,159 @@
+"""`aerial-train dataset`: labelled scenes, or real photos that were labelled elsewhere, as a dataset on disk.
+
+A dataset is a folder with a `manifest.json` (what it holds, how it was made, statistics). Of frames: `images/`,
+`masks/` (of scenes) and `labels.json`, COCO with each head's class under `attributes`. Of crops: shards of a few
+thousand, `crops-NNNNN.npy` and `labels-NNNNN.npz`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from aerial_runtime.card import LabelSpace, load_label_space
+from aerial_runtime.errors import ResourceError, UsageError
+from aerial_runtime.say import say
+from aerial_train.data.copy_photos import copy_photos
+from aerial_train.data.manifest import Kind, Manifest, new_folder, write_manifest
+from aerial_train.data.opening import chosen_recipe
+from aerial_train.data.progress import progress
+from aerial_train.data.rendering import rendered
+from aerial_train.data.splits import VAL_SHARE, is_held_out
+from aerial_train.data.write_crops import CropWriter
+from aerial_train.data.write_frames import FOLDERS, FrameWriter
+from aerial_train.scenes.backgrounds import Backgrounds
+from aerial_train.scenes.crops import CROP_RECIPES, CropScenes
+from aerial_train.scenes.frames import FRAME_RECIPES, FrameScenes
+
+Part = TypeVar("Part")
+
+INTERRUPTED = 130
+OF_SCENES = ("kind", "count", "recipe", "size", "crop_size", "margin", "backgrounds", "workers")
+OF_KIND = {"frames": ("size",), "crops": ("crop_size", "margin")}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `aerial-train dataset`. What is not given stays None, since not all fit together."""
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="new folder of the dataset")
+    add("--from", type=Path, dest="photos", metavar="PATH", help="photos labelled elsewhere instead of scenes: COCO "
+        "JSON, the folder of a YOLO export, or a label list")  # fmt: skip
+    add("--kind", choices=("frames", "crops"), help="what to draw (frames)")
+    add("--count", type=int, metavar="N", help="number of pictures (1000)")
+    add("--recipe", metavar="RECIPE", help="flight, r256 (frames), r32 (crops) (flight)")
+    add("--size", metavar="WxH", help="pixels of a frame (256x256)")
+    add("--crop-size", type=int, metavar="N", help="side of a crop, pixels (the recipe's)")
+    add("--margin", type=float, metavar="X", help="side of the crop over the longer side of the box (the recipe's)")
+    add("--val", type=float, default=VAL_SHARE, metavar="SHARE", help=f"share that is held out, of photos whole "
+        f"sources; 0: none ({VAL_SHARE})")  # fmt: skip
+    add("--seed", type=int, default=0, metavar="N", help="of the scenes, or of which sources are held out (0)")
+    add("--backgrounds", type=Path, metavar="DIR", help="folder of photos; procedural terrain without")
+    add("--workers", type=int, metavar="N", help="processes that draw; the dataset is the same with any number (1)")
+    add("--label-space", default="suas", metavar="L", help="class tables: a file or a shipped name (suas)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the dataset; return the exit code. Ctrl-C and a full disk leave a smaller dataset. Raises AerialError."""
+    if not 0 <= args.val < 1 or args.seed < 0:
+        raise UsageError(f"--val must be within 0..1 and --seed at least 0, they are {args.val} and {args.seed}")
+    space = load_label_space(args.label_space)
+    if args.photos is not None:
+        _refuse(args, OF_SCENES, "--from")
+        return copy_photos(args.photos, args.out, space, args.val, args.seed)
+    kind: Kind = args.kind or "frames"
+    count = 1000 if args.count is None else args.count
+    _refuse(args, OF_KIND["crops" if kind == "frames" else "frames"], f"--kind {kind}")
+    if count < 1 or (args.workers is not None and args.workers < 1):
+        raise UsageError(f"--count and --workers must be at least 1, they are {count} and {args.workers}")
+    held_out = sum(is_held_out(index, args.val) for index in range(count))
+    if args.val and not 0 < held_out < count:
+        raise UsageError(f"--val {args.val} of --count {count} leaves one side empty; give more pictures, or --val 0")
+    scenes = _scenes(args, kind, space)
+    manifest = Manifest(
+        kind=kind, recipe=args.recipe or "flight", settings=asdict(scenes.recipe), seed=args.seed, label_space=space
+    )
+    scenes.preload()
+    new_folder(args.out, *(FOLDERS if isinstance(scenes, FrameScenes) else ()))
+    if isinstance(scenes, FrameScenes):
+        return write_scenes(FrameWriter(scenes, args.out, manifest, args.val), count, args.workers or 1)
+    return write_scenes(CropWriter(scenes, args.out, manifest, args.val), count, args.workers or 1)
+
+
+class Writer(Protocol[Part]):
+    """Writes samples into a folder: `make` renders a chunk of them in any process, `add` takes it over in order, and
+    after `finish` all that was taken over is a dataset. All may raise OSError."""
+
+    folder: Path
+    manifest: Manifest
+    chunk: int
+
+    @property
+    def count(self) -> int:
+        """Samples that are written."""
+
+    def make(self, indices: range) -> Part:
+        """Render a chunk."""
+
+    def add(self, part: Part) -> int:
+        """Return how many samples were taken over by now."""
+
+    def finish(self) -> None:
+        """Write what makes it a dataset."""
+
+
+def write_scenes(writer: Writer[Part], count: int, workers: int) -> int:
+    """Render and write; return the exit code. Raises ResourceError where not all could be written."""
+    failed: OSError | None = None
+    interrupted = False
+    try:
+        write_manifest(writer.folder, writer.manifest)  # also of what a power cut leaves
+        parts = rendered(writer.make, count, writer.chunk, workers)
+        with progress("written", count) as show:
+            for part in parts:
+                show(writer.add(part))
+    except KeyboardInterrupt:
+        interrupted = True
+    except OSError as error:
+        failed = error
+    try:
+        writer.finish()
+    except OSError as error:
+        failed = failed or error
+    if failed is not None:
+        raise ResourceError(
+            f"{writer.folder} holds only {writer.count} of {count} {writer.manifest.kind}, a dataset of their own: "
+            f"{failed.strerror or failed}; make room, and write it again into another folder"
+        )
+    say(
+        f"{writer.folder}: {writer.count} {writer.manifest.kind}" + (f", interrupted of {count}" if interrupted else "")
+    )
+    return INTERRUPTED if interrupted else 0
+
+
+def _refuse(args: argparse.Namespace, names: tuple[str, ...], beside: str) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None]
+    if given:
+        raise UsageError(f"{' and '.join(given)} cannot be given with {beside}; leave it out")
+
+
+def _scenes(args: argparse.Namespace, kind: str, space: LabelSpace) -> FrameScenes | CropScenes:
+    name = args.recipe or "flight"
+    if kind == "frames":
+        frames = FrameScenes(space, chosen_recipe(name, FRAME_RECIPES, kind), Backgrounds(args.backgrounds), args.seed)
+        return frames if args.size is None else frames.with_size(*parse_size(args.size))
+    recipe = chosen_recipe(name, CROP_RECIPES, kind)
+    recipe = replace(recipe, size=args.crop_size or recipe.size, margin=args.margin or recipe.margin)
+    return CropScenes(space, recipe, Backgrounds(args.backgrounds), args.seed)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Parse WxH. Raises UsageError."""
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError as error:
+        raise UsageError(f"--size must look like 1920x1080, not {text!r}") from error
+    if min(width, height) < 16:
+        raise UsageError(f"--size must be at least 16x16, not {text}")
+    return width, height

@@ -1,0 +1,63 @@
+"""Live crops -> a folder of shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from aerial_runtime.contract import U8
+from aerial_train.data.manifest import Manifest, write_manifest
+from aerial_train.data.packed import SHARD_CROPS, CropLabels, join, pack, write_shard
+from aerial_train.data.splits import is_held_out
+from aerial_train.data.statistics import Statistics
+from aerial_train.scenes.crops import CropScenes
+
+
+class CropWriter:
+    """Writes live crops into a folder; what is written by then is a dataset once `finish` has been called."""
+
+    chunk = 64  # crops that a process makes at once
+
+    def __init__(self, scenes: CropScenes, folder: Path, manifest: Manifest, val_share: float) -> None:
+        self.scenes, self.folder, self.manifest, self.val_share = scenes, folder, manifest, val_share
+        self.count = self.held_out = self.shards = 0
+        self.statistics = Statistics(scenes.label_space)
+        self._waiting: list[tuple[U8, CropLabels]] = []  # for the shard that is not full yet
+
+    def make(self, indices: range) -> tuple[U8, CropLabels]:
+        """Render some crops, in any process."""
+        samples = [self.scenes.sample(0, index) for index in indices]
+        return pack(samples, self.scenes.label_space, [is_held_out(index, self.val_share) for index in indices])
+
+    def add(self, part: tuple[U8, CropLabels]) -> int:
+        """Take over what `make` returned, in order; return how many crops there are by now. Raises OSError."""
+        self._waiting.append(part)
+        waiting = sum(len(crops) for crops, _ in self._waiting)
+        if waiting < SHARD_CROPS:
+            return self.count + waiting
+        self._write_shard()
+        return self.count
+
+    def finish(self) -> None:
+        """Write what is left, and in any case the manifest. Raises OSError."""
+        try:
+            if self._waiting:
+                self._write_shard()
+        finally:
+            splits = {"train": self.count - self.held_out, "val": self.held_out}
+            changes = {"count": self.count, "splits": splits, "statistics": self.statistics.result()}
+            write_manifest(self.folder, msgspec.structs.replace(self.manifest, **changes))
+
+    def _write_shard(self) -> None:
+        crops = np.concatenate([part for part, _ in self._waiting])
+        labels = join([part for _, part in self._waiting])
+        write_shard(self.folder, self.shards, crops, labels)
+        self._waiting = []
+        self.shards += 1
+        self.count += len(crops)
+        self.held_out += int(labels.val.sum())
+        names = [head.name for head in self.scenes.label_space.heads]
+        classes = {name: labels.classes[:, k] for k, name in enumerate(names)}
+        self.statistics.add_crops(crops, labels.is_target, classes, labels.source_px)
