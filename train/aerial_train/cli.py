@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo-flight": ("aerial_train.demo_flight", "render the demo flight and its truth"),
     "segmenter": ("aerial_train.fit_segmenter", "train a segmenter"),
     "classifier": ("aerial_train.fit_classifier", "train a classifier"),
+    "evaluate": ("aerial_train.evaluation.evaluate", "score a model on labelled data, with a report"),
+    "compare": ("aerial_train.evaluation.compare", "what one model gains and loses against another"),
     "score": ("aerial_train.score_command", "score detections against labelled frames"),
 }
 
