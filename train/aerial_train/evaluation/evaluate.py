@@ -66,7 +66,7 @@ def evaluate_segmenter(args: argparse.Namespace, backend: Backend, source: Sourc
     sizes, choice = score_sizes(objects), choose_segmenter(card, frames, stride)
     _print(segmenter_tables(score, sizes), choice_table(choice, card))
     if args.out is not None:
-        from aerial_train.evaluation.report import write_segmenter_report
+        from aerial_train.evaluation.segmenter_report import write_segmenter_report
 
         facts = provenance(backend, source.facts)
         write_segmenter_report(args, card, source, frames, objects, score, sizes, choice, facts)
@@ -81,7 +81,7 @@ def evaluate_classifier(args: argparse.Namespace, backend: Backend, source: Sour
     choice = choose_classifier(card, outcomes, score, args.abstain_error)
     _print(classifier_tables(score), choice_table(choice, card))
     if args.out is not None:
-        from aerial_train.evaluation.report import write_classifier_report
+        from aerial_train.evaluation.classifier_report import write_classifier_report
 
         facts = provenance(backend, source.facts)
         write_classifier_report(args, card, source, outcomes, score, choice, facts)

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.floating[Any]]
 
 COLORS: Final = ("#1f5a96", "#c2571a", "#3b7d3a", "#7a4b94", "#8c6d1f", "#a33b53")
 GREY: Final = "#999999"
-STYLE: Final = {"font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "aerial"}
+STYLE: Final[Any] = {"font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "aerial"}
 
 
 def reliability_plot(items: Sequence[Calibration]) -> str:

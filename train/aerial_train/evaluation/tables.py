@@ -9,6 +9,7 @@ from aerial_runtime.card import ModelCard
 from aerial_train.evaluation.choose import Choice
 from aerial_train.evaluation.classification import HeadScore
 from aerial_train.evaluation.objects import SizeScore
+from aerial_train.evaluation.orientation import OrientationScore
 from aerial_train.evaluation.scores import ClassifierScore, SizeAccuracy
 from aerial_train.evaluation.segmentation import SegmenterScore
 
@@ -19,7 +20,7 @@ class Table:
 
     title: str
     columns: Sequence[str]
-    rows: list[Sequence[str]]
+    rows: Sequence[Sequence[str]]
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -80,7 +81,8 @@ def classifier_tables(score: ClassifierScore) -> list[Table]:
 
 
 def _coverage(score: ClassifierScore) -> Table:
-    heads = [*score.heads, *([score.orientation] if score.orientation is not None else [])]
+    heads: list[HeadScore | OrientationScore] = [*score.heads]
+    heads += [score.orientation] if score.orientation is not None else []
     calibrated = {item.name: item for item in score.calibration}
     rows: list[Sequence[str]] = []
     for name in [*(head.name for head in heads), "target"]:
@@ -109,10 +111,10 @@ def segmenter_tables(score: SegmenterScore, sizes: Sequence[SizeScore]) -> list[
         ("IoU 0.5", str(o.labels), str(round(o.strict_recall * o.labels)), percent(o.strict_recall), "-",
          percent(o.strict_precision), "-"),
     ]  # fmt: skip
-    columns = ("objects, %", "labels", "found", "recall", "95 %", "precision", "extras")
+    of_objects = ("objects, %", "labels", "found", "recall", "95 %", "precision", "extras")
     per_frame = f"{o.extras / o.complete_frames:.2f} extras a frame" if o.complete_frames else "no extras are counted"
     note = f"{o.complete_frames} frames with every target labelled: {per_frame}; finding nothing has a recall of 0"
-    return [cells, Table("Labels from 17 px that no edge cuts", columns, rows, [note]), size_table(sizes)]
+    return [cells, Table("Labels from 17 px that no edge cuts", of_objects, rows, [note]), size_table(sizes)]
 
 
 def size_table(sizes: Sequence[SizeScore]) -> Table:
