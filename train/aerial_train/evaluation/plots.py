@@ -121,14 +121,14 @@ def confusion_plot(name: str, classes: Sequence[str], confusion: Sequence[Sequen
     """Draw a confusion matrix: rows are the truth, each row sums up to 1."""
     counts = np.asarray(confusion, float)
     rows = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    inches = 1.6 + 0.22 * len(classes)
+    inches = 1.5 + 0.15 * len(classes)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(inches, inches), layout="constrained")
         axis = figure.add_subplot()
         axis.imshow(rows, cmap="Blues", vmin=0, vmax=1)
         axis.set(title=name, xlabel="answered", ylabel="true")
-        axis.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
-        axis.set_yticks(range(len(classes)), classes, fontsize=7)
+        axis.set_xticks(range(len(classes)), classes, rotation=90, fontsize=6)
+        axis.set_yticks(range(len(classes)), classes, fontsize=6)
     return _uri(figure, "png")
 
 
