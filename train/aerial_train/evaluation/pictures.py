@@ -14,7 +14,7 @@ from aerial_train.evaluation.gather import FrameOutcome
 
 CROP_PX: Final = 96
 TILE_PX: Final = 128
-FRAME_PX: Final = 460  # longer side
+FRAME_PX: Final = 340  # longer side
 TRUTH_BGR: Final = (90, 200, 90)
 FOUND_BGR: Final = (40, 140, 255)
 UNKNOWN_SHADE: Final = 0.45
