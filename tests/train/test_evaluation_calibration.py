@@ -49,7 +49,15 @@ def test_halves_are_apart():
     probabilities, labels = honest(200)
     other = labels.copy()
     other[1::2] = 0
-    assert calibrate("x", probabilities, labels).temperature == calibrate("x", probabilities, other).temperature
+    first, second = calibrate("x", probabilities, labels), calibrate("x", probabilities, other)
+    assert first.temperature == second.temperature and first.ece != second.ece
+
+
+def test_the_fitted_half_is_not_measured():
+    probabilities, labels = honest(200)
+    other = labels.copy()
+    other[::2] = 0
+    assert calibrate("x", probabilities, labels).ece == calibrate("x", probabilities, other).ece
 
 
 def test_too_few_labels_give_no_temperature():

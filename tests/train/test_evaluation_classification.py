@@ -47,6 +47,7 @@ def test_scores_of_a_class(head):
     assert (a.precision, a.recall, a.f1, a.jaccard) == (3 / 4, 3 / 4, 3 / 4, 3 / 5)
     assert a.specificity == pytest.approx(2 / 3) and a.accuracy == pytest.approx(5 / 7)
     assert a.mcc == pytest.approx((3 * 2 - 1 * 1) / 12)
+    assert head.classes[1].specificity == 4 / 5  # one false alarm among five, none missed
     assert 0 < a.recall_low < a.recall < a.recall_high < 1
 
 

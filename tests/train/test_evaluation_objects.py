@@ -64,6 +64,11 @@ def test_truncated_and_small_labels_count_neither_way(spared):
     assert score(frame([BOARD, spared], [ON_BOARD])).recall == 1
 
 
+def test_pieces_of_a_truncated_board_are_no_extras():
+    cut = label(160, 120, 40, 40, truncated=True)
+    assert score(frame([BOARD, cut], [ON_BOARD, (40, 30, 10, 4), (40, 36, 10, 4)])).extras == 0
+
+
 def test_a_second_piece_of_a_board_is_an_extra():
     assert score(frame([label(40, 40, 40, 40)], [(10, 10, 10, 4), (10, 16, 10, 4)])).extras == 1
 

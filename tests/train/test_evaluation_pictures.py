@@ -48,3 +48,5 @@ def test_tiles_at_the_edge_are_filled_with_black():
     assert tile.shape == heat.shape == (TILE_PX, TILE_PX, 3)
     assert tile[5, 5].sum() < 30 and tile[100, 100].sum() > 550
     assert heat[TILE_PX // 2, TILE_PX // 2].sum() > 500
+    right_edge = round(40 / 60 * TILE_PX) + 2  # of the box, which ends at 40 of the 60 px that are shown
+    assert heat[TILE_PX // 2, right_edge - 1 : right_edge + 2, 1].max() > 100

@@ -27,7 +27,7 @@ def test_cells_at_a_threshold():
     assert score.cells == 4  # the last is unknown
     assert (score.precision, score.recall) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
     assert (score.dice, score.jaccard, score.accuracy) == (pytest.approx(4 / 6), 2 / 4, 2 / 4)
-    assert score.background == 1 / 4
+    assert score.background == score_cells(cell_histograms([FRAME]), 0.9).background == 1 / 4
 
 
 def test_thresholds_cut_as_the_runtime_does():
