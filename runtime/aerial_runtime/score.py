@@ -209,7 +209,7 @@ def _score_frame(score: Score, frame: LabelledFrame, targets: Sequence[Target], 
         else:
             score.missed.append(f"{frame.image} x={label.x} y={label.y} {label.w}x{label.h}")
     for index, target in enumerate(targets):
-        on_unscored = any(_matches(label.box, target.box) for label in frame.targets if not label.scored)
+        on_unscored = any(boxes_match(label.box, target.box) for label in frame.targets if not label.scored)
         if index not in matched and frame.complete and not on_unscored:
             score.extra += 1
             box = target.box
@@ -222,16 +222,17 @@ def match_targets(labels: Sequence[LabelledBox], targets: Sequence[Target]) -> d
     for index in sorted(range(len(targets)), key=lambda i: -targets[i].confidence):
         box = targets[index].box
         free = [
-            (_iou(label.box, box), number)
+            (iou(label.box, box), number)
             for number, label in enumerate(labels)
-            if label.scored and number not in matches and _matches(label.box, box)
+            if label.scored and number not in matches and boxes_match(label.box, box)
         ]
         if free:
             matches[max(free)[1]] = index
     return matches
 
 
-def _iou(a: Box, b: Box) -> float:
+def iou(a: Box, b: Box) -> float:
+    """Return the intersection over the union of two boxes, 0..1."""
     width = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
     height = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
     if width <= 0 or height <= 0:
@@ -240,8 +241,9 @@ def _iou(a: Box, b: Box) -> float:
     return common / (a.area_px + b.area_px - common)
 
 
-def _matches(label: Box, found: Box) -> bool:
-    if _iou(label, found) >= MIN_IOU:
+def boxes_match(label: Box, found: Box) -> bool:
+    """Whether a box that was found is the label's: the match rule above."""
+    if iou(label, found) >= MIN_IOU:
         return True
     x, y = found.x + found.width / 2, found.y + found.height / 2
     inside = label.x <= x < label.x + label.width and label.y <= y < label.y + label.height

@@ -47,26 +47,13 @@ class Segmenter:
         self.backend = backend
         self.stride = card.stride
         self._max_candidates = max_candidates
-        # A cell belongs to a target from this level of 0..255 on; level 0 would make every cell one.
-        self._level = max(1, math.ceil(card.thresholds.mask * 255 - 1e-6))
+        self._level = mask_level(card.thresholds.mask)
 
     def __call__(self, image_bgr: U8) -> Segmentation:
         """Segment one frame, uint8 [H, W, 3]. Raises ModelError for what the model computes."""
-        probability = self._probability(image_bgr)
-        _, mask = cv2.threshold(probability, self._level - 1, 255, cv2.THRESH_BINARY)
-        if cv2.countNonZero(mask) == 0:  # most frames of a flight: 0.01 ms instead of 0.5
-            return Segmentation([])
-        # On the map, not on the frame: at full resolution this alone takes 9 ms at 1080p.
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
-        components = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= MIN_CELLS) + 1  # 0 is the background
-        found = len(components)
-        if found > self._max_candidates:
-            strength = _mean_probability(probability, labels, count)[components]
-            strongest = np.argsort(-strength, kind="stable")[: self._max_candidates]
-            components = components[np.sort(strongest)]
         height, width = image_bgr.shape[:2]
-        candidates = [candidate_of(stats[component], self.stride, width, height) for component in components]
-        return Segmentation(candidates, cut=found - len(candidates))
+        probability = self._probability(image_bgr)
+        return find_candidates(probability, self._level, self.stride, width, height, self._max_candidates)
 
     def _probability(self, image_bgr: U8) -> U8:
         """Return the map, uint8 [ceil(H/s), ceil(W/s)]."""
@@ -80,6 +67,30 @@ class Segmenter:
             )
         probability: U8 = output[0]
         return probability
+
+
+def mask_level(threshold: float) -> int:
+    """Return the level of 0..255 from which on a cell belongs to a target; at level 0 every cell would."""
+    return max(1, math.ceil(threshold * 255 - 1e-6))
+
+
+def find_candidates(
+    probability: U8, level: int, stride: int, width: int, height: int, max_candidates: int = MAX_CANDIDATES
+) -> Segmentation:
+    """Return the components of a map, uint8 [ceil(H/s), ceil(W/s)], from a level on, in a frame of width x height."""
+    _, mask = cv2.threshold(probability, level - 1, 255, cv2.THRESH_BINARY)
+    if cv2.countNonZero(mask) == 0:  # most frames of a flight: 0.01 ms instead of 0.5
+        return Segmentation([])
+    # On the map, not on the frame: at full resolution this alone takes 9 ms at 1080p.
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
+    components = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= MIN_CELLS) + 1  # 0 is the background
+    found = len(components)
+    if found > max_candidates:
+        strength = _mean_probability(probability, labels, count)[components]
+        strongest = np.argsort(-strength, kind="stable")[:max_candidates]
+        components = components[np.sort(strongest)]
+    candidates = [candidate_of(stats[component], stride, width, height) for component in components]
+    return Segmentation(candidates, cut=found - len(candidates))
 
 
 def candidate_of(stats: npt.NDArray[np.int32], stride: int, width: int, height: int) -> Candidate:

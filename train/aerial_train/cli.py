@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "find-lr": ("aerial_train.find_lr", "find a learning rate to begin with"),
     "overfit": ("aerial_train.overfit", "check that a network can learn one batch by heart"),
     "sweep": ("aerial_train.sweep", "vary options over many runs and rank them"),
+    "evaluate": ("aerial_train.evaluation.evaluate", "score a model on labelled data, with a report"),
+    "compare": ("aerial_train.evaluation.compare", "what one model gains and loses against another"),
     "score": ("aerial_train.score_command", "score detections against labelled frames"),
 }
 

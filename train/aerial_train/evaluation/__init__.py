@@ -1,0 +1,1 @@
+"""How good a model is, on any data, with any engine: scores, calibration, reports and comparisons."""

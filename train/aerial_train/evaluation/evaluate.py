@@ -1,0 +1,109 @@
+"""`aerial-train evaluate MODEL DATA`: scores of a checkpoint, an ONNX file or an engine, and a report with pictures."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aerial_runtime.backends.base import Backend
+from aerial_runtime.errors import UsageError
+from aerial_runtime.say import say
+from aerial_train.evaluation.choose import Choice, choose_classifier, choose_segmenter
+from aerial_train.evaluation.gather import gather_crops, gather_frames
+from aerial_train.evaluation.objects import find_objects, score_sizes
+from aerial_train.evaluation.scores import classifier_numbers, score_classifier, segmenter_numbers
+from aerial_train.evaluation.segmentation import score_segmenter
+from aerial_train.evaluation.sources import (
+    Source,
+    add_data_arguments,
+    check_data_arguments,
+    open_source,
+    provenance,
+)
+from aerial_train.evaluation.tables import Table, choice_table, classifier_tables, segmenter_tables
+from aerial_train.torch_backend import open_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `aerial-train evaluate`."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a checkpoint (.pt), ONNX file or engine")
+    add_data_arguments(parser)
+    parser.add_argument("--write", action="store_true", help="put temperatures, thresholds and scores into the card of "
+        "the checkpoint MODEL; export it again afterwards")  # fmt: skip
+    parser.add_argument("--abstain-error", type=float, default=0.05, metavar="X", help="share of wrong answers that is "
+        "borne: the thresholds below which labels are withheld are chosen for it, 0..1 (0.05)")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print scores, write what was asked for; return the exit code. Ctrl-C writes nothing. Raises AerialError."""
+    check_data_arguments(args)
+    if not 0 <= args.abstain_error < 1:
+        raise UsageError(f"--abstain-error must be within 0..1, is {args.abstain_error}")
+    if args.write and args.model.suffix != ".pt":
+        raise UsageError(
+            f"--write changes checkpoints only, and {args.model} is none: evaluate the .pt, then export it"
+        )
+    with open_model(args.model, args.device, args.threads) as backend:
+        source = open_source(args, backend.card)
+        evaluate = evaluate_segmenter if backend.card.kind == "segmenter" else evaluate_classifier
+        numbers, choice = evaluate(args, backend, source)
+    if args.write:
+        write_card(args.model, numbers, choice, source)
+        say(f"wrote the card of {args.model}; export it again for what flies")
+    return 0
+
+
+def evaluate_segmenter(args: argparse.Namespace, backend: Backend, source: Source) -> tuple[dict[str, float], Choice]:
+    """Score a segmenter, print and report; return the scores for its card and what was chosen for it."""
+    card, stride = backend.card, backend.card.stride or 1
+    frames = list(gather_frames(backend, source.data, source.count))
+    score = score_segmenter(frames, card.thresholds.mask, stride)
+    objects = find_objects(frames, card.thresholds.mask, stride)
+    sizes, choice = score_sizes(objects), choose_segmenter(card, frames, stride)
+    _print(segmenter_tables(score, sizes), choice_table(choice, card))
+    if args.out is not None:
+        from aerial_train.evaluation.segmenter_report import write_segmenter_report
+
+        facts = provenance(backend, source.facts)
+        write_segmenter_report(args, card, source, frames, objects, score, sizes, choice, facts)
+    return segmenter_numbers(score), choice
+
+
+def evaluate_classifier(args: argparse.Namespace, backend: Backend, source: Source) -> tuple[dict[str, float], Choice]:
+    """Score a classifier, print and report; return the scores for its card and what was chosen for it."""
+    card = backend.card
+    outcomes = gather_crops(backend, source.data, source.count)
+    score = score_classifier(outcomes, card.label_space, card.thresholds)
+    choice = choose_classifier(card, outcomes, score, args.abstain_error)
+    _print(classifier_tables(score), choice_table(choice, card))
+    if args.out is not None:
+        from aerial_train.evaluation.classifier_report import write_classifier_report
+
+        facts = provenance(backend, source.facts)
+        write_classifier_report(args, card, source, outcomes, score, choice, facts)
+    return classifier_numbers(score), choice
+
+
+def write_card(path: Path, numbers: dict[str, float], choice: Choice, source: Source) -> None:
+    """Put what was measured and chosen into a checkpoint's card, whole or not at all. Raises ResourceError."""
+    from aerial_train.checkpoint import load_checkpoint, save_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    card = checkpoint.card
+    training: dict[str, Any] = {**card.training, "evaluated": source.facts}
+    card = msgspec.structs.replace(
+        card,
+        temperature=choice.temperature,
+        thresholds=choice.thresholds,
+        scores={**card.scores, **numbers},
+        training=training,
+    )
+    save_checkpoint(path, checkpoint.network, card)
+
+
+def _print(tables: Sequence[Table], chosen: Table) -> None:
+    say("\n\n".join(map(str, [*tables, chosen])))

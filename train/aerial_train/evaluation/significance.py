@@ -1,0 +1,65 @@
+"""What counts of a sample allow to say: intervals, tests and correlations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[Any]
+
+Z95 = 1.959964  # of the two-sided 95 % interval
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927); (0, 1) where nothing was counted."""
+    if total == 0:
+        return 0.0, 1.0
+    share, z2 = right / total, Z95 * Z95 / total
+    centre = share + z2 / 2
+    reach = math.sqrt(z2 * (share * (1 - share) + z2 / 4))
+    return max(0.0, (centre - reach) / (1 + z2)), min(1.0, (centre + reach) / (1 + z2))
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the exact two-sided p-value of McNemar's test: how likely that two models of the same worth differ so.
+
+    only_first, only_second: samples that one alone has right. Both tails of a binomial of p = 1/2.
+    """
+    n, k = only_first + only_second, min(only_first, only_second)
+    tail = sum(math.comb(n, i) for i in range(k + 1))
+    return float(min(1.0, 2 * tail / 2**n))
+
+
+def correlation(x: Numbers, y: Numbers) -> float | None:
+    """Return Pearson's coefficient, None where one of both does not vary or fewer than three pairs are there."""
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def rank_correlation(x: Numbers, y: Numbers) -> float | None:
+    """Return Spearman's coefficient; equal values share their mean rank."""
+    return correlation(_ranks(x), _ranks(y))
+
+
+def auroc(scores: Numbers, positive: Numbers) -> float | None:
+    """Return the area under the ROC curve: how often a positive scores above a negative, ties counting half.
+
+    scores: [N]; positive: bool [N]. None where one of both kinds is missing.
+    """
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if positives == 0 or negatives == 0:
+        return None
+    above = _ranks(scores)[positive].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * negatives))
+
+
+def _ranks(values: Numbers) -> Numbers:
+    """Return ranks from 1, float64 [N]; equal values share their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray(last - (counts - 1) / 2)[inverse]
