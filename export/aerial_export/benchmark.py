@@ -1,0 +1,96 @@
+"""`aerial-export --benchmark`: how long each file takes here, per frame and per crop. Free of torch and onnx."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from aerial_export.parity_report import table
+from aerial_runtime.backends import Backend, open_backend
+from aerial_runtime.contract import U8
+
+WARM_UP: Final = 3
+COLUMNS: Final = ("file", "precision", "provider", "input", "median ms", "p95 ms", "median ms a crop")
+
+
+@dataclass
+class _Case:
+    """One file on one provider with one input; times in ms."""
+
+    backend: Backend
+    images: U8
+    times_ms: list[float] = field(default_factory=list)
+
+    def run(self) -> None:
+        start_ns = time.monotonic_ns()
+        self.backend.infer(self.images)
+        self.times_ms.append((time.monotonic_ns() - start_ns) / 1e6)
+
+    def row(self) -> tuple[str, ...]:
+        card, (count, height, width, _) = self.backend.card, self.images.shape
+        median = statistics.median(self.times_ms)
+        is_frame = card.kind == "segmenter"
+        what = f"{width}x{height}" if is_frame else f"{count} x {width} px"
+        p95 = float(np.percentile(self.times_ms, 95))
+        a_crop = "" if is_frame else f"{median / count:.3f}"
+        return self.backend.name, card.precision, self.backend.provider, what, f"{median:.2f}", f"{p95:.2f}", a_crop
+
+
+def benchmark(
+    paths: Sequence[Path],
+    device: str | None,
+    frame_sizes: Sequence[tuple[int, int]],
+    batches: Sequence[int],
+    rounds: int,
+    progress: Callable[[str], None],
+) -> str:
+    """Return a table of the times of every file on a device; None: on every one there is.
+
+    frame_sizes: (width, height) for segmenters; batches: crops a call for classifiers; rounds: of each. The cases
+    take turns, so that whatever else the machine does hits them all. Raises InputError, ModelError or ResourceError.
+    """
+    with ExitStack() as stack:
+        cases = []
+        for path in paths:
+            for name in [device] if device else _devices(path):
+                backend = stack.enter_context(open_backend(path, name))
+                cases += [_Case(backend, images) for images in _inputs(backend, frame_sizes, batches)]
+        for _ in range(WARM_UP):
+            for case in cases:
+                case.run()
+        for case in cases:
+            case.times_ms.clear()
+        for number in range(rounds):
+            for case in cases:
+                case.run()
+            if number == 0:
+                progress(f"{rounds} rounds of {sum(case.times_ms[0] for case in cases) / 1e3:.1f} s")
+        return table([COLUMNS, *(case.row() for case in cases)])
+
+
+def _devices(path: Path) -> list[str]:
+    """Return the devices that can run a file here; an engine has its own."""
+    if path.suffix != ".onnx":
+        return ["auto"]
+    import onnxruntime  # late: an engine needs none
+
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return ["cpu", "cuda:0"] if has_cuda else ["cpu"]
+
+
+def _inputs(backend: Backend, frame_sizes: Sequence[tuple[int, int]], batches: Sequence[int]) -> list[U8]:
+    rng = np.random.default_rng(0)
+    size = backend.card.crop_size or 0
+    shapes = (
+        [(1, height, width, 3) for width, height in frame_sizes]
+        if backend.card.kind == "segmenter"
+        else [(count, size, size, 3) for count in batches]
+    )
+    return [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
