@@ -33,7 +33,7 @@ FP16_SUFFIX: Final = ".fp16.onnx"
 SHEET_SUFFIX: Final = ".parity.jpg"
 PAGE_SUFFIX: Final = ".parity.md"
 PERTURBATION: Final = 0.05  # of each weight, by which the negative control's model is wrong
-SHEET_QUALITY: Final = 70
+SHEET_QUALITY: Final = 60
 
 Progress = Callable[[str], None]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,8 @@ import numpy as np
 
 from aerial_export.parity_report import table
 from aerial_runtime.backends import Backend, open_backend
+from aerial_runtime.bundle import MODELS, Bundle
+from aerial_runtime.bundle import SUFFIX as BUNDLE_SUFFIX
 from aerial_runtime.contract import U8
 
 WARM_UP: Final = 3
@@ -58,7 +60,7 @@ def benchmark(
     """
     with ExitStack() as stack:
         cases = []
-        for path in paths:
+        for path in _unpacked(paths, stack):
             for name in [device] if device else _devices(path):
                 backend = stack.enter_context(open_backend(path, name))
                 cases += [_Case(backend, images) for images in _inputs(backend, frame_sizes, batches)]
@@ -73,6 +75,16 @@ def benchmark(
             if number == 0:
                 progress(f"{rounds} rounds of {sum(case.times_ms[0] for case in cases) / 1e3:.1f} s")
         return table([COLUMNS, *(case.row() for case in cases)])
+
+
+def _unpacked(paths: Sequence[Path], stack: ExitStack) -> Iterator[Path]:
+    """Give model files, for a bundle those inside."""
+    for path in paths:
+        if path.suffix == BUNDLE_SUFFIX:
+            folder = stack.enter_context(Bundle(path).unpacked())
+            yield from (folder / name for name in MODELS)
+        else:
+            yield path
 
 
 def _devices(path: Path) -> list[str]:

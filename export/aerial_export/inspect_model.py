@@ -9,7 +9,10 @@ from typing import Any
 
 from aerial_export.cost import macs, parameters
 from aerial_export.onnx_file import read_model
+from aerial_runtime.bundle import MODELS, Bundle
+from aerial_runtime.bundle import SUFFIX as BUNDLE_SUFFIX
 from aerial_runtime.card import ModelCard, TensorSpec
+from aerial_runtime.console import labels_of
 from aerial_runtime.errors import InputError
 
 Lines = list[tuple[str, str]]
@@ -20,9 +23,14 @@ def inspect(path: Path, frame_size: tuple[int, int]) -> str:
 
     Raises InputError for the file.
     """
-    if path.suffix != ".onnx":
-        raise InputError(f"{path} is no model file; give a .pt, .onnx, .engine or .aerial file")
-    return description(path, _onnx_lines(path, frame_size))
+    if path.suffix == ".onnx":
+        return description(path, _onnx_lines(path, frame_size))
+    if path.suffix == BUNDLE_SUFFIX:
+        bundle = Bundle(path)
+        with bundle.unpacked() as folder:
+            models = [inspect(folder / name, frame_size) for name in MODELS]
+        return "\n\n".join((description(path, _bundle_lines(bundle)), *models))
+    raise InputError(f"{path} is no model file; give a .pt, .onnx, .engine or .aerial file")
 
 
 def description(path: Path, lines: Lines) -> str:
@@ -50,6 +58,17 @@ def _onnx_lines(path: Path, frame_size: tuple[int, int]) -> Lines:
     opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
     graph = f"{card.precision}, opset {opset}, IR {model.ir_version}"
     return [("graph", graph), ("cost", cost_line(parameters(model), macs(model, sizes), per)), *card_lines(card)]
+
+
+def _bundle_lines(bundle: Bundle) -> Lines:
+    manifest = bundle.manifest
+    targets = ", ".join(f"{labels_of(target)} at {target.box.x},{target.box.y}" for target in manifest.golden)
+    return [
+        ("bundle", f"{manifest.name!r}, label space {manifest.label_space.name!r}"),
+        ("holds", ", ".join(bundle.names)),
+        ("golden", f"{len(manifest.golden)} targets: {targets}"),
+        ("made with", _flat(manifest.made_by)),
+    ]
 
 
 def cost_line(count: int, macs_: int, per: str) -> str:

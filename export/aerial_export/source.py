@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 from onnx import ModelProto
 
 from aerial_export.goldens import Answer
@@ -47,4 +48,4 @@ def open_onnx(path: Path) -> Source:
         outputs = backend.infer(np.ascontiguousarray(images))
         return {name: values.copy() for name, values in outputs.items()}
 
-    return Source(model, card, data, f"its FP32 file by ONNX Runtime on {backend.provider}", answer, proven=True)
+    return Source(model, card, data, f"its FP32 file by ONNX Runtime {onnxruntime.__version__}", answer, proven=True)
