@@ -17,8 +17,8 @@ import numpy as np
 from onnx import ModelProto, numpy_helper
 
 from aerial_export.fp16 import CONVOLUTIONS, rounded, to_fp16
-from aerial_export.golden_inputs import Draw, Input, draw_inputs, to_store
-from aerial_export.goldens import SUFFIX, Answer, Golden, GoldenSet, goldens_to_bytes
+from aerial_export.golden_inputs import Draw, draw_inputs, to_store
+from aerial_export.goldens import SUFFIX, Answer, Golden, GoldenSet, Input, goldens_to_bytes
 from aerial_export.graph_contract import check_contract
 from aerial_export.new_files import new_files
 from aerial_export.onnx_file import put_card

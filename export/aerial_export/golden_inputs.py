@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from aerial_export.goldens import Answer, Golden
+from aerial_export.demo_inputs import demo_inputs
+from aerial_export.goldens import Answer, Golden, Input
 from aerial_export.parity import LIMITS
 from aerial_runtime.card import ModelCard
 from aerial_runtime.contract import U8
+from aerial_runtime.say import say
 from aerial_runtime.score import LabelledBox
 from aerial_runtime.segment import MAX_CANDIDATES
 
@@ -33,24 +35,23 @@ CLEAR: Final = 2 * LIMITS["fp16"].head_error
 ODD_SIZES: Final = ((133, 217), (37, 41), (1, 1), (64, 96), (2, 129))  # height, width
 
 
-@dataclass(frozen=True)
-class Input:
-    """What a model is asked: images for its one input, whether they are a scene, a frame's targets."""
-
-    name: str
-    images: U8
-    is_scene: bool = False
-    truth: tuple[LabelledBox, ...] = ()
-
-
 Draw = Callable[[ModelCard], Sequence[Input]]
 
 
 def draw_inputs(card: ModelCard) -> list[Input]:
-    """Return the inputs of a model's goldens."""
-    if card.kind == "segmenter":
-        return [*probe_frames(), *_frames(card)]
-    return [*probe_crops(card.crop_size or 0), *_crops(card)]
+    """Return the inputs of a model's goldens: probes, and scenes drawn like those of its training.
+
+    Where what draws them is not installed, as on the aircraft, the scenes are those of the demo flight; it is said.
+    """
+    probes = probe_frames() if card.kind == "segmenter" else probe_crops(card.crop_size or 0)
+    try:
+        scenes = _frames(card) if card.kind == "segmenter" else _crops(card)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("aerial_"):
+            raise
+        say(f"no scenes can be drawn here ({error.name} is not installed): the demo flight's take their place")
+        scenes = demo_inputs(card)
+    return [*probes, *scenes]
 
 
 def probe_frames() -> list[Input]:

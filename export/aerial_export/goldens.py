@@ -25,12 +25,21 @@ Answer = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Golden:
-    """An input and its right answer.
+class Input:
+    """What a model is asked.
 
-    images: what the model's one input takes. answer: output name -> array. control: what a model with perturbed
-    weights answers. is_scene: drawn like the training's pictures, so that labels count. truth: of a frame's targets.
+    images: for its one input. is_scene: like the training's pictures, so that labels count. truth: a frame's targets.
     """
+
+    name: str
+    images: U8
+    is_scene: bool = False
+    truth: tuple[LabelledBox, ...] = ()
+
+
+@dataclass(frozen=True)
+class Golden:
+    """An input and its right answer: output name -> array. control: what a model with perturbed weights answers."""
 
     name: str
     images: U8

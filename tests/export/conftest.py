@@ -10,7 +10,8 @@ from torch import nn
 
 import aerial_export.to_onnx
 from aerial_export.artefacts import export_model
-from aerial_export.golden_inputs import Input, probe_crops, probe_frames
+from aerial_export.golden_inputs import probe_crops, probe_frames
+from aerial_export.goldens import Input
 from aerial_export.to_onnx import build_model
 from aerial_runtime.card import Head, LabelSpace, ModelCard, load_label_space
 from aerial_train.checkpoint import classifier_tensors, load_checkpoint, save_checkpoint, segmenter_tensors

@@ -8,8 +8,8 @@ import torch
 
 import aerial_export.to_onnx
 from aerial_export.artefacts import export_model
-from aerial_export.golden_inputs import Input, probe_crops, probe_frames
-from aerial_export.goldens import goldens_beside
+from aerial_export.golden_inputs import probe_crops, probe_frames
+from aerial_export.goldens import Input, goldens_beside
 from aerial_export.graph_contract import check_contract
 from aerial_export.parity import check_parity
 from aerial_export.to_onnx import build_model
