@@ -18,7 +18,7 @@ from aerial_runtime.daemon import main
 from aerial_runtime.errors import CheckError, ModelError, ResourceError
 from aerial_runtime.pipeline import Pipeline
 
-RED, PINK = (0, 0, 255), (200, 0, 255)
+RED, DIM, PINK = (0, 0, 255), (0, 0, 185), (200, 0, 255)
 
 
 def found(folder, image_bgr):
@@ -39,7 +39,7 @@ def write_bundle(path, files, golden, space, thresholds):
 @pytest.fixture
 def parts(tiny_models, kit):
     """The files of a bundle, and what the models find in its golden frame: a plain and a pink target."""
-    image_bgr = kit.frame(64, 48, (8, 8, 12, RED), (36, 20, 16, PINK))
+    image_bgr = kit.frame(64, 48, (8, 8, 12, DIM), (36, 20, 16, PINK))
     files = {name: (tiny_models / name).read_bytes() for name in MODELS}
     files[GOLDEN_FRAME] = cv2.imencode(".png", image_bgr)[1].tobytes()
     return files, *found(tiny_models, image_bgr)
@@ -77,6 +77,7 @@ def test_it_flies_and_messages_carry_the_hashes_of_the_models_inside(tmp_path, b
 
 
 def test_conf_does_not_disturb_the_golden_answer(bundle, frame):
+    assert min(target.confidence for target in Bundle(bundle).manifest.golden) < 0.99
     assert fly(frame, bundle, "--conf", 1.0) == 0
 
 
