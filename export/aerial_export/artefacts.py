@@ -60,7 +60,7 @@ def export_model(source: Path, output: Path, progress: Progress, draw: Draw = dr
         scratch.mkdir()
         goldens = _goldens(origin, inputs, scratch)
         fp16 = folder / (name + FP16_SUFFIX)
-        half, card = _half(origin, goldens.onnx_sha256)
+        half, card = half_of(origin.model, origin.card, goldens.onnx_sha256)
         fp16.write_bytes(half.SerializeToString())
         files = {fp16.name: fp16, f"{fp16.name}, each value rounded": _saved(scratch / "rounded.onnx", rounded(half))}
         if output.resolve() != source.resolve():
@@ -119,13 +119,16 @@ def _perturbed(model: ModelProto) -> ModelProto:
     return twin
 
 
-def _half(origin: Source, onnx_sha256: str) -> tuple[ModelProto, ModelCard]:
-    """Return the FP16 model and the card that is inside."""
-    half = to_fp16(origin.model)
-    known = origin.card.artefact.ancestors if origin.card.artefact else {}
-    card = put_card(half, origin.card, "fp16", {**known, "onnx": onnx_sha256}, ())
-    check_contract(half, card)
-    return half, card
+def half_of(model: ModelProto, card: ModelCard, onnx_sha256: str) -> tuple[ModelProto, ModelCard]:
+    """Return the FP16 model of an FP32 one and the card that is inside. onnx_sha256: hex, of the FP32 file.
+
+    Raises CheckError where FP16 cannot hold the weights, or the graph breaks the contract.
+    """
+    half = to_fp16(model)
+    known = card.artefact.ancestors if card.artefact else {}
+    half_card = put_card(half, card, "fp16", {**known, "onnx": onnx_sha256}, ())
+    check_contract(half, half_card)
+    return half, half_card
 
 
 def _judged(title: str, path: Path, goldens: GoldenSet) -> ParityReport:

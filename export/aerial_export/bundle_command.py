@@ -75,7 +75,11 @@ def write_bundle(segmenter: Path, classifier: Path, output: Path, picture: Path 
     """
     with ExitStack() as stack:
         backends = [stack.enter_context(open_backend(path, "cpu")) for path in (segmenter, classifier)]
-        for backend in backends:
+        for backend, kind in zip(backends, ("segmenter", "classifier"), strict=True):
+            if backend.card.kind != kind:
+                raise ModelError(
+                    f"{backend.name} is a {backend.card.kind}; give the segmenter first, then the classifier"
+                )
             if backend.card.precision != "fp32":
                 raise ModelError(
                     f"{backend.name} is {backend.card.precision}; a bundle flies anywhere, give FP32 files"

@@ -33,7 +33,10 @@ def new_files(folder: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(aside)
     except OSError as error:
-        raise ResourceError(f"cannot write into {folder} ({error.strerror}); choose another --output") from error
+        raise ResourceError(
+            f"cannot write into {folder.absolute()} ({error.strerror}), what was there is as it was; "
+            "free space there, or choose another --output"
+        ) from error
 
 
 def _sync(path: Path) -> None:

@@ -40,8 +40,7 @@ def open_onnx(path: Path) -> Source:
     Raises ModelError for the file, UsageError for one that is not FP32.
     """
     data, model, card = read_model(path)
-    if card.precision != "fp32":
-        raise UsageError(f"{path} is {card.precision} already; give the FP32 file that it was made from")
+    require_fp32(path, card)
     backend = open_backend(path, "cpu")
 
     def answer(images: U8) -> Answer:
@@ -49,3 +48,9 @@ def open_onnx(path: Path) -> Source:
         return {name: values.copy() for name, values in outputs.items()}
 
     return Source(model, card, data, f"its FP32 file by ONNX Runtime {onnxruntime.__version__}", answer, proven=True)
+
+
+def require_fp32(path: Path, card: ModelCard) -> None:
+    """Raise UsageError where a file is of less than full precision."""
+    if card.precision != "fp32":
+        raise UsageError(f"{path} is {card.precision} already; give the FP32 file that it was made from")

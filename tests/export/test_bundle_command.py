@@ -93,7 +93,7 @@ def test_verifying_a_bundle_without_goldens_says_what_was_not_checked(pair, fram
 def test_what_cannot_be_bundled(pair, exported, frame, tmp_path, kit, capsys):
     output, end = tmp_path / "b.aerial", ("--frame", frame, "-o", tmp_path / "b.aerial")
     segmenter, classifier = pair
-    assert "is a classifier; give it as" in refused(capsys, 3, classifier, segmenter, *end)
+    assert "is a classifier; give the segmenter first" in refused(capsys, 3, classifier, segmenter, *end)
     assert "none.onnx" in refused(capsys, 3, segmenter, tmp_path / "none.onnx", *end)
     (tmp_path / "cut.onnx").write_bytes(segmenter.read_bytes()[:500])
     assert "cut.onnx is not a usable ONNX model" in refused(capsys, 3, tmp_path / "cut.onnx", classifier, *end)

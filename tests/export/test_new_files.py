@@ -24,7 +24,7 @@ def test_none_appears_when_something_goes_wrong(tmp_path, error):
 
 
 def test_what_the_system_refuses_is_one_sentence(tmp_path):
-    with pytest.raises(ResourceError, match=r"cannot write into .* \(No space left on device\); choose another"):
+    with pytest.raises(ResourceError, match=r"cannot write into .* \(No space left on device\), what was there"):
         with new_files(tmp_path):
             raise OSError(28, "No space left on device")
     (tmp_path / "file").write_text("")
