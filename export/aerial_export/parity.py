@@ -48,14 +48,16 @@ LIMITS: Final[Mapping[Precision, Limits]] = {
 class OutputReport:
     """How far one output is off.
 
-    cells: least share of a mask's cells within the limit, of any input. iou: of all masks. recall, reference_recall:
-    share of `targets` targets that the masks find. compared, agreeing: labels; the heading has none.
+    cells: least share of a mask's cells within the limit, of any input. alike: share of all cells that are target in
+    both or in neither. iou: of all masks. recall, reference_recall: share of `targets` targets that the masks find.
+    compared, agreeing: labels; the heading has none.
     """
 
     output: str
     max_error: float
     mean_error: float
     cells: float | None = None
+    alike: float | None = None
     iou: float | None = None
     targets: int = 0
     recall: float = 1.0
@@ -172,6 +174,8 @@ def _judge_mask(
             f"{limits.mask_levels} levels, at least {100 * limits.mask_cells:g} % must be"
         )
     iou = both / either if either else 1.0
+    error = np.concatenate(errors)
+    alike = 1 - (either - both) / error.size
     if iou < limits.mask_iou:
         report.failures.append(f"the masks' IoU is {iou:.4f}, must be at least {limits.mask_iou:g}")
     if targets and abs(found - expected) > limits.recall * targets:
@@ -179,10 +183,9 @@ def _judge_mask(
             f"it finds {found} of {targets} targets, the reference {expected}; the recall may differ by "
             f"{100 * limits.recall:g} %"
         )
-    error = np.concatenate(errors)
     recall, reference_recall = (count / targets if targets else 1.0 for count in (found, expected))
     return OutputReport(
-        name, float(error.max()), float(error.mean()), cells=least_cells, iou=iou,
+        name, float(error.max()), float(error.mean()), cells=least_cells, alike=alike, iou=iou,
         targets=targets, recall=recall, reference_recall=reference_recall,
     )  # fmt: skip
 

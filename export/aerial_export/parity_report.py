@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from aerial_export.goldens import GoldenSet
 from aerial_export.parity import LIMITS, OutputReport, ParityReport
-from aerial_runtime.card import ModelCard
+from aerial_runtime.card import Artefact, ModelCard
 
-MASK_COLUMNS = ("output", "largest error", "mean error", "cells within limit", "IoU", "targets found", "by reference")
+COLUMNS = 120
+MASK_COLUMNS = (
+    "output",
+    "largest error",
+    "mean error",
+    "cells within limit",
+    "same cells",
+    "IoU",
+    "targets found",
+    "by reference",
+)
 HEAD_COLUMNS = ("output", "largest error", "mean error", "same labels")
 
+LIMIT_TEXTS = {
+    "mask_levels": "grey levels of 255 by which a cell of a mask may differ",
+    "mask_cells": "least share of such cells, in every input",
+    "mask_iou": "least IoU of the masks at the card's threshold",
+    "recall": "by which the share of the targets found may differ",
+    "head_error": "largest error of a probability or the heading",
+    "head_mean_error": "mean error of an output",
+    "labels": "least share of equal labels, all heads together",
+}
 CPU_NOTE = (
     "FP16 files are only checked on a CPU, never meant to fly on one: it has no half-precision kernels, computes in "
     'FP32 between casts, which makes it slower, and rounds less than tensor cores do. "Each value rounded" is the same '
@@ -33,37 +53,30 @@ def report_block(report: ParityReport) -> str:
 
 def report_page(name: str, card: ModelCard, goldens: GoldenSet, reports: Sequence[ParityReport], sheet: str) -> str:
     """Return the page NAME.parity.md. card: of the FP16 file. reports: the negative control is the last one."""
-    made = card.artefact
-    facts = [("weights", card.weights_sha256), ("FP32 file", goldens.onnx_sha256)]
-    facts += [(role, digest) for role, digest in (made.ancestors.items() if made else ()) if role != "onnx"]
-    sha_rows = [("SHA-256 of", ""), *facts]
-    tools = ", ".join(f"{tool} {version}" for tool, version in (made.tools.items() if made else ()))
+    made = card.artefact or Artefact()
+    sums = [("weights", card.weights_sha256), ("FP32 file", goldens.onnx_sha256)]
+    sums += [(role, digest) for role, digest in made.ancestors.items() if role != "onnx"]
+    tools = ", ".join(f"{tool} {version}" for tool, version in made.tools.items())
     limits = [asdict(LIMITS[precision]) for precision in LIMITS]
-    limit_rows = [("limit", *LIMITS), *((key, *(f"{limit[key]:g}" for limit in limits)) for key in limits[0])]
-    blocks = "\n\n".join(report_block(report) for report in reports)
-    return "\n".join(
-        (
-            f"# Parity of {name}",
-            "",
-            f"The {card.kind} {card.name!r} of the label space {card.label_space.name!r}, compared with "
-            f"{goldens.reference}. Made with {tools}; opset {made.opset if made else '?'}.",
-            "",
-            table(sha_rows),
-            "",
-            blocks,
-            "",
-            "The last one is the negative control: weights that are each a little wrong must not pass.",
-            "",
-            f"![Side by side]({sheet})",
-            "",
-            "## Limits",
-            "",
-            table(limit_rows),
-            "",
-            CPU_NOTE,
-            "",
-        )
+    limit_rows = [(text, *(f"{limit[key]:g}" for limit in limits)) for key, text in LIMIT_TEXTS.items()]
+    *judged, control = map(report_block, reports)
+    intro = (
+        f"The {card.kind} {card.name!r} of the label space {card.label_space.name!r}, compared with "
+        f"{goldens.reference}. Made with {tools}; opset {made.opset}."
     )
+    parts = [
+        f"# Parity of {name}",
+        textwrap.fill(intro, COLUMNS),
+        table([("SHA-256 of", ""), *sums]),
+        *judged,
+        "The negative control, weights that are each a little wrong, must be outside:",
+        control,
+        f"![Side by side]({sheet})",
+        "## Limits",
+        table([("", *LIMITS), *limit_rows]),
+        textwrap.fill(CPU_NOTE, COLUMNS),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -74,9 +87,17 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _mask_row(output: OutputReport) -> Sequence[str]:
-    cells, iou = f"{100 * (output.cells or 0):.3f} %", f"{output.iou or 0:.4f}"
+    cells, alike = (f"{100 * (share or 0):.3f} %" for share in (output.cells, output.alike))
     recalls = [f"{100 * recall:.1f} % of {output.targets}" for recall in (output.recall, output.reference_recall)]
-    return output.output, f"{output.max_error:.0f}", f"{output.mean_error:.4f}", cells, iou, *recalls
+    return (
+        output.output,
+        f"{output.max_error:.0f}",
+        f"{output.mean_error:.4f}",
+        cells,
+        alike,
+        f"{output.iou or 0:.4f}",
+        *recalls,
+    )
 
 
 def _head_row(output: OutputReport) -> Sequence[str]:

@@ -76,7 +76,7 @@ def test_uint8_differences_do_not_wrap_around():
 def test_the_area_of_the_masks_must_be_the_same():
     """A difference of two levels at the threshold is within the limit of levels and turns every cell."""
     report = judged_mask(mask(129), mask(127))
-    assert report.outputs[0].iou == 0
+    assert (report.outputs[0].iou, report.outputs[0].alike) == (0, 0)
     assert report.failures == ["the masks' IoU is 0.0000, must be at least 0.998"]
     assert judged_mask(mask(0), mask(1)).outputs[0].iou == 1  # nothing in either
 
