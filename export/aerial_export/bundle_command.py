@@ -16,6 +16,7 @@ import cv2
 import msgspec
 
 from aerial_export.goldens import SUFFIX as GOLDENS_SUFFIX
+from aerial_export.goldens import goldens_beside
 from aerial_export.new_files import new_files
 from aerial_runtime import __version__
 from aerial_runtime.backends import Backend, open_backend
@@ -70,8 +71,8 @@ def _run(words: list[str]) -> int:
 def write_bundle(segmenter: Path, classifier: Path, output: Path, picture: Path | None = None) -> Manifest:
     """Write the bundle of two models and return its manifest. picture: the golden frame; None: one is drawn.
 
-    Raises ModelError for the models, InputError for the picture or where nothing is found in it, ResourceError where
-    the file cannot be written.
+    Raises ModelError for the models, InputError for their goldens, for the picture or where nothing is found in it,
+    ResourceError where the file cannot be written.
     """
     with ExitStack() as stack:
         backends = [stack.enter_context(open_backend(path, "cpu")) for path in (segmenter, classifier)]
@@ -90,9 +91,10 @@ def write_bundle(segmenter: Path, classifier: Path, output: Path, picture: Path 
     _, png = cv2.imencode(".png", golden.image_bgr, (cv2.IMWRITE_PNG_COMPRESSION, 9))
     files = dict(zip(MODELS, (segmenter.read_bytes(), classifier.read_bytes()), strict=True))
     files[GOLDEN_FRAME] = png.tobytes()
-    for name, model in zip(MODELS, (segmenter, classifier), strict=True):
+    for name, model, card in zip(MODELS, (segmenter, classifier), cards, strict=True):
         goldens = model.with_suffix(GOLDENS_SUFFIX)
         if goldens.is_file():  # so that --verify works wherever the bundle goes
+            goldens_beside(model, card)  # raises where they are another model's
             files[Path(name).with_suffix(GOLDENS_SUFFIX).name] = goldens.read_bytes()
     manifest = Manifest(
         name=output.stem,

@@ -1,3 +1,4 @@
+import shutil
 import zipfile
 
 import cv2
@@ -75,6 +76,17 @@ def test_goldens_beside_the_models_travel_along(exported, frame, tmp_path, monke
     verify(output, "cpu", lines.append)
     said = "\n".join(lines)
     assert "segmenter.onnx (fp32" in said and "classifier.onnx (fp32" in said and said.count("perturbed weights") == 2
+
+
+def test_goldens_of_another_model_do_not_travel_along(exported, pair, frame, tmp_path, capsys):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for path in pair:
+        shutil.copy(path, folder)
+    shutil.copy(exported / "s.goldens.npz", folder / "segmenter.goldens.npz")
+    words = (folder / "segmenter.onnx", folder / "classifier.onnx", "-o", tmp_path / "b.aerial", "--frame", frame)
+    assert "segmenter.goldens.npz belongs to other weights" in refused(capsys, 3, *words)
+    assert not (tmp_path / "b.aerial").exists()
 
 
 def test_verifying_a_bundle_without_goldens_says_what_was_not_checked(pair, frame, tmp_path, capsys):
