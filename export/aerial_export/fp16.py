@@ -46,7 +46,7 @@ def to_fp16(model: ModelProto) -> ModelProto:
             if node.op_type == "Cast" and attribute.name == "to" and is_half:
                 attribute.i = TensorProto.FLOAT16
         nodes.append(node)
-    _replace_nodes(graph, nodes)
+    replace_nodes(graph, nodes)
     return half
 
 
@@ -74,7 +74,7 @@ def rounded(half: ModelProto) -> ModelProto:
                 node.output[position] = f"{name}_exact"
                 nodes.append(helper.make_node("Cast", [f"{name}_exact"], [f"{name}_half"], to=TensorProto.FLOAT16))
                 nodes.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
-    _replace_nodes(graph, nodes)
+    replace_nodes(graph, nodes)
     return twin
 
 
@@ -120,7 +120,7 @@ def _converted(graph: GraphProto, name: str, result: str, to_half: bool) -> list
     return []
 
 
-def _replace_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:
+def replace_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:
     """Put `nodes` into the graph and drop the constants that nobody reads any more."""
     del graph.node[:]
     graph.node.extend(nodes)

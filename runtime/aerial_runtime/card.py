@@ -113,7 +113,7 @@ class Artefact(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a file was made from a checkpoint.
 
     precision: of the arithmetic inside; inputs and outputs are uint8 and float32 in each. opset: of the ONNX graph.
-    ancestors: role (checkpoint, onnx) -> hex SHA-256 of the file it was made from. tools: name -> version.
+    ancestors: role (checkpoint, onnx, fp16.onnx) -> hex SHA-256 of the file it was made from. tools: name -> version.
     """
 
     precision: Precision = "fp32"

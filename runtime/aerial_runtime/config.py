@@ -40,7 +40,7 @@ class Config:
     output: Path | None = None
     overwrite: bool = False
     conf: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    device: Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|cuda:[0-9]+)$")] = "auto"
+    device: Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|(cuda|tensorrt):[0-9]+)$")] = "auto"
     threads: Annotated[int, msgspec.Meta(ge=1)] | None = None
     source: str | None = None
     max_candidates: Annotated[int, msgspec.Meta(ge=1)] = MAX_CANDIDATES
@@ -144,7 +144,11 @@ def _parser() -> Parser:
         metavar="0..1",
         help="confidence from which a candidate is a target (default: the model's)",
     )
-    add("--device", metavar="NAME", help="auto, cpu or cuda:N; a named device never falls back (default: auto)")
+    add(
+        "--device",
+        metavar="NAME",
+        help="auto, cpu, cuda:N or tensorrt:N; a named device never falls back (default: auto)",
+    )
     add("--threads", type=int, metavar="N", help="CPU threads for the models, at most (default: all cores)")
     add("--source", metavar="NAME", help="name of this camera in messages (default: from --camera)")
     add("--max-candidates", type=int, metavar="N", help=f"candidates read per frame (default: {MAX_CANDIDATES})")
