@@ -115,7 +115,7 @@ def _perturbed(model: ModelProto) -> ModelProto:
         if tensor.name in weights:
             values = numpy_helper.to_array(tensor)
             wrong = values * (1 + PERTURBATION * rng.standard_normal(values.shape))
-            tensor.CopyFrom(numpy_helper.from_array(wrong.astype(np.float32), tensor.name))
+            tensor.CopyFrom(numpy_helper.from_array(wrong.astype(values.dtype), tensor.name))
     return twin
 
 

@@ -12,11 +12,15 @@ from typing import Final
 
 import numpy as np
 
+from aerial_export.devices import devices_for
 from aerial_export.parity_report import table
 from aerial_runtime.backends import Backend, open_backend
 from aerial_runtime.bundle import MODELS, Bundle
 from aerial_runtime.bundle import SUFFIX as BUNDLE_SUFFIX
 from aerial_runtime.contract import U8
+from aerial_runtime.errors import ResourceError
+
+Progress = Callable[[str], None]
 
 WARM_UP: Final = 3
 COLUMNS: Final = ("file", "precision", "provider", "input", "median ms", "p95 ms", "median ms a crop")
@@ -51,7 +55,7 @@ def benchmark(
     frame_sizes: Sequence[tuple[int, int]],
     batches: Sequence[int],
     rounds: int,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> str:
     """Return a table of the times of every file on a device; None: on every one there is.
 
@@ -59,10 +63,9 @@ def benchmark(
     take turns, so that whatever else the machine does hits them all. Raises InputError, ModelError or ResourceError.
     """
     with ExitStack() as stack:
-        cases = []
+        cases: list[_Case] = []
         for path in _unpacked(paths, stack):
-            for name in [device] if device else _devices(path):
-                backend = stack.enter_context(open_backend(path, name))
+            for backend in _backends(path, device, stack, progress):
                 cases += [_Case(backend, images) for images in _inputs(backend, frame_sizes, batches)]
         for _ in range(WARM_UP):
             for case in cases:
@@ -77,6 +80,20 @@ def benchmark(
         return table([COLUMNS, *(case.row() for case in cases)])
 
 
+def _backends(path: Path, device: str | None, stack: ExitStack, progress: Progress) -> Iterator[Backend]:
+    """Open a file on a device, or on every one that can run it; of what cannot, say why."""
+    if device is not None:
+        yield stack.enter_context(open_backend(path, device))
+        return
+    plainest, *others = devices_for(path)
+    yield stack.enter_context(open_backend(path, plainest))
+    for name in others:
+        try:
+            yield stack.enter_context(open_backend(path, name))
+        except ResourceError as error:
+            progress(f"{path.name} is not measured on {name}: {error}")
+
+
 def _unpacked(paths: Sequence[Path], stack: ExitStack) -> Iterator[Path]:
     """Give model files, for a bundle those inside."""
     for path in paths:
@@ -87,19 +104,12 @@ def _unpacked(paths: Sequence[Path], stack: ExitStack) -> Iterator[Path]:
             yield path
 
 
-def _devices(path: Path) -> list[str]:
-    """Return the devices that can run a file here; an engine has its own."""
-    if path.suffix != ".onnx":
-        return ["auto"]
-    import onnxruntime  # late: an engine needs none
-
-    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    return ["cpu", "cuda:0"] if has_cuda else ["cpu"]
-
-
 def _inputs(backend: Backend, frame_sizes: Sequence[tuple[int, int]], batches: Sequence[int]) -> list[U8]:
     rng = np.random.default_rng(0)
     size = backend.card.crop_size or 0
+    _, height, width, _ = backend.card.inputs[0].shape
+    if isinstance(height, int) and isinstance(width, int) and backend.card.kind == "segmenter":
+        frame_sizes = [(width, height)]  # an engine takes no other
     shapes = (
         [(1, height, width, 3) for width, height in frame_sizes]
         if backend.card.kind == "segmenter"

@@ -13,6 +13,7 @@ from aerial_runtime.bundle import MODELS, Bundle
 from aerial_runtime.bundle import SUFFIX as BUNDLE_SUFFIX
 from aerial_runtime.card import ModelCard, TensorSpec
 from aerial_runtime.console import labels_of
+from aerial_runtime.engine_card import ENGINE_SUFFIX, EngineCard, read_engine_card
 from aerial_runtime.errors import InputError
 
 Lines = list[tuple[str, str]]
@@ -25,6 +26,8 @@ def inspect(path: Path, frame_size: tuple[int, int]) -> str:
     """
     if path.suffix == ".onnx":
         return description(path, _onnx_lines(path, frame_size))
+    if path.suffix == ENGINE_SUFFIX:
+        return description(path, _engine_lines(read_engine_card(path)))
     if path.suffix == BUNDLE_SUFFIX:
         bundle = Bundle(path)
         with bundle.unpacked() as folder:
@@ -58,6 +61,19 @@ def _onnx_lines(path: Path, frame_size: tuple[int, int]) -> Lines:
     opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
     graph = f"{card.precision}, opset {opset}, IR {model.ir_version}"
     return [("graph", graph), ("cost", cost_line(parameters(model), macs(model, sizes), per)), *card_lines(card)]
+
+
+def _engine_lines(facts: EngineCard) -> Lines:
+    host = facts.host
+    width, height = facts.frame_size or (0, 0)
+    size = f"frames of {width}x{height} px" if facts.frame_size else f"up to {facts.max_crops} crops"
+    return [
+        ("engine", f"{facts.card.precision}, {size}, built with a workspace of {facts.workspace_mib} MiB"),
+        ("for", f"{host.gpu} (compute capability {host.compute_capability}), TensorRT {host.tensorrt}"),
+        ("key", facts.key),
+        ("cost", f"that of {facts.onnx}: aerial-export --inspect {facts.onnx}"),
+        *card_lines(facts.card),
+    ]
 
 
 def _bundle_lines(bundle: Bundle) -> Lines:

@@ -60,6 +60,7 @@ def test_bad_input_is_one_sentence_and_the_right_code(save_segmenter, tmp_path, 
     assert "give one of MODEL" in error_of(capsys, [], 2)
     assert "give one of MODEL" in error_of(capsys, [source, "--inspect", source], 2)
     assert "'1920'" in error_of(capsys, ["--inspect", source, "--frame-size", "1920"], 2)
+    assert "'gpu' is not cpu" in error_of(capsys, ["--verify", source, "--device", "gpu"], 2)
     assert "'0'" in error_of(capsys, ["--benchmark", source, "--batch", "0"], 2)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["cardless.pt", "model.pt", "text.pt"]
 
