@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class NotHereError(Exception):
     """A package or a compiler is missing: the check cannot be made here."""
 
 
+@cache
 def recorded() -> dict[str, Api]:
     """Return what api.json holds: "tensorrt VERSION" or "pycuda VERSION" -> API."""
     apis: dict[str, Api] = json.loads(RECORDED.read_text(encoding="utf-8"))
@@ -70,7 +72,9 @@ def real_tensorrt(version: str, folder: Path) -> Api:
     number = TENSORRT[version]
     bindings = folder / f"tensorrt-{version}"
     if not bindings.exists():
-        _pip("install", "--target", str(bindings), f"tensorrt-cu12-bindings=={version}")
+        aside = folder / f"{bindings.name}.part"
+        _pip("install", "--upgrade", "--target", str(aside), f"tensorrt-cu12-bindings=={version}")
+        aside.rename(bindings)
     environment = {
         **os.environ,
         "LD_LIBRARY_PATH": str(_stand_in_libraries(folder, number)),
@@ -102,7 +106,8 @@ def real_pycuda(folder: Path) -> Api:
 
 def _pip(command: str, *arguments: str, python_path: Path | None = None) -> None:
     environment = {**os.environ, "PYTHONPATH": str(python_path or "")}
-    words = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", command, "--no-deps", *arguments]
+    options = ["--quiet", "--disable-pip-version-check", "--retries", "1", "--timeout", "15", command, "--no-deps"]
+    words = [sys.executable, "-m", "pip", *options, *arguments]
     try:
         done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
     except subprocess.TimeoutExpired as error:
