@@ -7,12 +7,15 @@ by what is added to the red: nothing `plain`, blue `pink`, green `orange`.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from nvidia_standin import World
 from onnx import TensorProto, helper, numpy_helper
 
 from aerial_runtime.card import (
@@ -178,3 +181,21 @@ def suas_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_segmenter(folder / "segmenter.onnx", segmenter_card(label_space=space))
     build_classifier(folder / "classifier.onnx", classifier_card(label_space=space), space)
     return folder
+
+
+@pytest.fixture
+def plug_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[World], World]:
+    """Put the stand-ins of a machine with a GPU in the place of TensorRT and PyCUDA."""
+
+    def plug(world: World) -> World:
+        for name, module in world.modules().items():
+            monkeypatch.setitem(sys.modules, name, module)
+        return world
+
+    return plug
+
+
+@pytest.fixture
+def world(plug_in: Callable[[World], World]) -> World:
+    """A machine with a GPU and the TensorRT of JetPack 6."""
+    return plug_in(World("10.3.0"))

@@ -1,7 +1,9 @@
-"""`aerial-export model.pt`: a checkpoint becomes an ONNX file that is proven to agree with it."""
+"""`aerial-export`: a model becomes what flies, proven to agree with what was trained; or there is no file."""
 
 from __future__ import annotations
 
+import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,45 +11,153 @@ from pathlib import Path
 from aerial_runtime import __version__
 from aerial_runtime.config import Parser
 from aerial_runtime.errors import ResourceError, UsageError, run_command
+from aerial_runtime.say import say
+from aerial_runtime.segment import MAX_CANDIDATES
+
+FRAME_SIZE = (1920, 1080)
+BATCHES = (1, 10, 50)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `aerial-export`; return its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    return run_command("aerial-export", lambda: _run(words))
+    return run_command("aerial-export", lambda: _run(_parser().parse_args(words)))
 
 
-def _run(words: list[str]) -> int:
-    parser = Parser(prog="aerial-export", description=__doc__)
-    parser.add_argument("checkpoint", type=Path, metavar="MODEL.pt", help="best.pt or last.pt of a training run")
-    parser.add_argument(
+def _parser() -> Parser:
+    parser = Parser(prog="aerial-export", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("model", nargs="?", type=Path, metavar="MODEL", help="export this: a checkpoint (.pt), or an FP32 .onnx file")
+    add(
         "-o",
         "--output",
         type=Path,
-        metavar="MODEL.onnx",
-        help="file to write (MODEL.onnx beside MODEL.pt, replaced once the new one is proven)",
+        metavar="NAME.onnx",
+        help="file to write, the others beside it (NAME.onnx beside MODEL, replaced once the new ones are proven)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing --output")
-    parser.add_argument("--version", action="version", version=f"aerial {__version__}")
-    args = parser.parse_args(words)
-    return _export(args.checkpoint, args.output, args.overwrite)
+    add("--overwrite", action="store_true", help="replace what exists under --output")
+    add("--engine", action="store_true", help="build this machine's TensorRT engine, or fail (built where TensorRT is)")
+    add(
+        "--max-crops",
+        type=_positive,
+        default=MAX_CANDIDATES,
+        metavar="N",
+        help="largest batch of a classifier's engine (100)",
+    )
+    add(
+        "--workspace", type=_positive, default=1024, metavar="MIB", help="GPU memory a layer may use while built (1024)"
+    )
+    add("--verify", type=Path, metavar="FILE", help="compare a file with the goldens beside it again, on this machine")
+    add("--inspect", type=Path, metavar="FILE", help="print what a file is: card, inputs, outputs, cost, ancestors")
+    add("--benchmark", nargs="+", type=Path, metavar="FILE", help="measure files here: ms per frame and per crop")
+    add(
+        "--frame-size", action="append", type=_frame_size, metavar="WxH",
+        help="frames of an engine, --inspect and --benchmark in pixels, repeatable for the last (1920x1080)",
+    )  # fmt: skip
+    add(
+        "--batch",
+        action="append",
+        type=_positive,
+        metavar="N",
+        help="crops a call for --benchmark, repeatable (1 10 50)",
+    )
+    add("--rounds", type=_positive, default=30, metavar="N", help="calls of each kind for --benchmark (30)")
+    add("--device", type=_device, metavar="NAME", help="cpu, cuda:N or tensorrt:N (--verify: cpu, --benchmark: all)")
+    add("--version", action="version", version=f"aerial {__version__}")
+    return parser
 
 
-def _export(checkpoint: Path, output: Path | None, overwrite: bool) -> int:
-    if output is not None and output.exists() and output.samefile(checkpoint):
-        raise UsageError(f"the output {output} is the checkpoint itself; give another --output")
-    if output is not None and output.exists() and not overwrite:
-        raise UsageError(f"the output {output} exists; give --overwrite, or another --output")
-    # Late: torch takes seconds to import, and --help needs none of it.
+def _run(args: argparse.Namespace) -> int:
+    asked = [name for name in ("model", "verify", "inspect", "benchmark") if getattr(args, name) is not None]
+    if len(asked) != 1:
+        raise UsageError("give one of MODEL, --verify FILE, --inspect FILE, --benchmark FILE...; see --help")
+    sizes: list[tuple[int, int]] = args.frame_size or [FRAME_SIZE]
     try:
-        from aerial_export.to_onnx import export_checkpoint
-    except ModuleNotFoundError as error:
+        if args.verify is not None:
+            from aerial_export.verify import verify
+
+            verify(args.verify, args.device, _tell)
+        elif args.inspect is not None:
+            _tell(_inspect(args.inspect, sizes[0]))
+        elif args.benchmark is not None:
+            from aerial_export.benchmark import benchmark
+
+            _tell(benchmark(args.benchmark, args.device, sizes, args.batch or BATCHES, args.rounds, _tell))
+        else:
+            _export(args)
+    except ModuleNotFoundError as error:  # onnx above all: verifying and measuring do without
         if (error.name or "").startswith("aerial_"):
             raise
         raise ResourceError(f"the package {error.name} is missing; pip install 'aerial[export]'") from error
-
-    written = output or checkpoint.with_suffix(".onnx")
-    report = export_checkpoint(checkpoint, written)
-    print(report)
-    print(f"wrote {written} ({written.stat().st_size / 1e6:.2f} MB)")
     return 0
+
+
+def _inspect(path: Path, frame_size: tuple[int, int]) -> str:
+    if path.suffix == ".pt":
+        from aerial_export.inspect_checkpoint import inspect_checkpoint
+
+        return inspect_checkpoint(path, frame_size)
+    from aerial_export.inspect_model import inspect
+
+    return inspect(path, frame_size)
+
+
+def _export(args: argparse.Namespace) -> None:
+    from aerial_export.artefacts import artefact_names, export_model
+
+    source: Path = args.model
+    output: Path | None = args.output
+    if source.suffix not in (".pt", ".onnx"):
+        raise UsageError(f"cannot export {source}; give a checkpoint (.pt) or an FP32 .onnx file")
+    if output is not None and output.suffix != ".onnx":
+        raise UsageError(f"the output {output} must end in .onnx")
+    written = output or source.with_suffix(".onnx")
+    if output is not None and not args.overwrite:
+        for path in map(output.with_name, artefact_names(output.stem)):
+            if path.exists():
+                raise UsageError(f"the output {path} exists; give --overwrite, or another --output")
+    # Of a file that stays where it is, the engine alone may be wanted: then what is there already is not made again.
+    if written != source or not args.engine:
+        for path in export_model(source, written, _tell):
+            _tell(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
+    _make_engine(written, args)
+
+
+def _make_engine(onnx: Path, args: argparse.Namespace) -> None:
+    """Build the engine where that is asked for, or where TensorRT is; otherwise say why there is none."""
+    from aerial_export.make_engine import make_engine
+    from aerial_export.to_engine import EngineOptions
+
+    size = (args.frame_size or [FRAME_SIZE])[0]
+    options = EngineOptions(size, args.max_crops, args.workspace, args.device or "auto")
+    try:
+        engine = make_engine(onnx, options, _tell)
+    except ResourceError as error:
+        if args.engine:
+            raise
+        _tell(f"no engine was built: {error}; where it flies, run: aerial-export {onnx.name} --engine")
+        return
+    _tell(f"wrote {engine} ({engine.stat().st_size / 1e6:.2f} MB)")
+
+
+def _tell(text: str) -> None:
+    say(text)
+
+
+def _frame_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size in pixels such as 1920x1080")
+    return int(match[1]), int(match[2])
+
+
+def _device(text: str) -> str:
+    if re.fullmatch(r"cpu|(cuda|tensorrt):\d+", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not cpu, cuda:N or tensorrt:N")
+    return text
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)

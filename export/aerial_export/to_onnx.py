@@ -1,4 +1,4 @@
-"""Checkpoint -> one self-describing ONNX file by the graph contract, kept only if it agrees with PyTorch.
+"""Checkpoint -> one self-describing ONNX graph by the graph contract.
 
 What the exported graph does beyond the network, see docs/decisions.md:
 - it reads uint8 images as the camera gives them: Cast, then Reshape [N, H, W, 3] -> [N, 1, H, 3W], and the first
@@ -10,60 +10,43 @@ What the exported graph does beyond the network, see docs/decisions.md:
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
-import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 import onnx
 import torch
 from onnx import helper
 from torch import Tensor, nn
 
-from aerial_export.graph_contract import IR_VERSION, OPSET, check_contract
-from aerial_export.parity import Golden, ParityReport, check_parity, probe_crops, probe_frames
-from aerial_runtime.backends import open_backend
+from aerial_export.graph_contract import IR_VERSION, OPSET
+from aerial_export.onnx_file import put_card
+from aerial_export.source import Source
 from aerial_runtime.card import CARD_METADATA_KEY, ModelCard, card_to_json
 from aerial_runtime.contract import U8
-from aerial_runtime.errors import ResourceError
 from aerial_train.checkpoint import Checkpoint, load_checkpoint
 from aerial_train.classifier import HEADING, TARGET, Classifier
 from aerial_train.layers import FULL_SCALE, fold_norms
 from aerial_train.unet import UNet
 
-SCENES_SEED: Final = 7
-SCENES: Final = 4  # frames, or batches of crops
 
-Scenes = Callable[[ModelCard], Sequence[U8]]
-
-
-def export_checkpoint(source: Path, output: Path, scenes: Scenes | None = None) -> ParityReport:
-    """Write `output` from the checkpoint `source`, and return how well the two agree.
-
-    scenes: gives more inputs to compare on, by default our own synthetic scenes. An existing `output` is replaced
-    only by a file that agrees. Raises ModelError for the checkpoint, CheckError (and keeps no file) where the graph
-    breaks the contract or disagrees with PyTorch, ResourceError where the file cannot be written.
-    """
-    checkpoint = load_checkpoint(source)
+def open_checkpoint(path: Path) -> Source:
+    """Return the source of a checkpoint, whose answers by PyTorch are right. Raises ModelError."""
+    checkpoint = load_checkpoint(path)
     model = build_model(checkpoint)
-    check_contract(model, checkpoint.card)
-    goldens = golden_answers(checkpoint, (scenes or synthetic_scenes)(checkpoint.card))
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        _write(temporary, model.SerializeToString())
-        with open_backend(temporary, "cpu") as backend:
-            report = check_parity(backend, goldens)
-        temporary.replace(output)
-    except OSError as error:
-        raise ResourceError(f"cannot write {output} ({error.strerror}); choose another --output") from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
-    return report
+    ancestors = {"checkpoint": hashlib.sha256(path.read_bytes()).hexdigest()}
+    card = put_card(model, checkpoint.card, "fp32", ancestors, ("torch", "onnxscript"))
+    return Source(
+        model,
+        card,
+        model.SerializeToString(),
+        f"PyTorch {torch.__version__}",
+        lambda images: _answer(checkpoint, images),
+        proven=False,
+    )
 
 
 def build_model(checkpoint: Checkpoint) -> onnx.ModelProto:
@@ -83,30 +66,6 @@ def build_model(checkpoint: Checkpoint) -> onnx.ModelProto:
     model.metadata_props.add(key=CARD_METADATA_KEY, value=card_to_json(card))
     model.ir_version = IR_VERSION
     return model
-
-
-def golden_answers(checkpoint: Checkpoint, scenes: Sequence[U8]) -> list[Golden]:
-    """Return probe inputs and scenes with what PyTorch computes from them, by the network as it was trained."""
-    card = checkpoint.card
-    inputs = probe_frames() if card.kind == "segmenter" else probe_crops(card.crop_size or 0)
-    inputs += [(f"scene {index}", images) for index, images in enumerate(scenes)]
-    return [Golden(name, images, _answer(checkpoint, images)) for name, images in inputs]
-
-
-def synthetic_scenes(card: ModelCard) -> Sequence[U8]:
-    """Return scenes like those of the training: frames [1, H, W, 3], or crops [N, S, S, 3]."""
-    from dataclasses import replace
-
-    from aerial_train.scenes.backgrounds import Backgrounds
-    from aerial_train.scenes.crops import CropRecipe, CropScenes
-    from aerial_train.scenes.frames import FrameRecipe, FrameScenes
-
-    if card.kind == "segmenter":
-        frames = FrameScenes(card.label_space, FrameRecipe(height=270, width=483), Backgrounds(), SCENES_SEED)
-        return [frames.batch(0, [index]).images for index in range(SCENES)]
-    recipe = replace(CropRecipe(), size=card.crop_size or 0, margin=card.crop_margin)
-    crops = CropScenes(card.label_space, recipe, Backgrounds(), SCENES_SEED)
-    return [crops.batch(0, range(16 * index, 16 * index + 16)).crops for index in range(SCENES)]
 
 
 @torch.no_grad()
@@ -229,10 +188,3 @@ def _name_shapes(model: onnx.ModelProto, card: ModelCard) -> None:
         del infos[:]
         for spec, elem_type in zip(specs, types, strict=True):
             infos.append(helper.make_tensor_value_info(spec.name, elem_type, list(spec.shape)))
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -14,6 +14,7 @@ CARD_SCHEMA: Final = "aerial.card/1"
 CARD_METADATA_KEY = "aerial.card"  # in ONNX metadata_props and in checkpoints
 SHIPPED_LABEL_SPACE = "suas"
 
+Precision = Literal["fp32", "fp16"]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -108,6 +109,19 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     abstain: dict[str, Share] = {}
 
 
+class Artefact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a file was made from a checkpoint.
+
+    precision: of the arithmetic inside; inputs and outputs are uint8 and float32 in each. opset: of the ONNX graph.
+    ancestors: role (checkpoint, onnx, fp16.onnx) -> hex SHA-256 of the file it was made from. tools: name -> version.
+    """
+
+    precision: Precision = "fp32"
+    opset: int | None = None
+    ancestors: dict[str, str] = {}
+    tools: dict[str, str] = {}
+
+
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "schema"}):
     """Everything the runtime and a reader must know of a model.
 
@@ -115,6 +129,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "s
     square crop over the longer side of the box; both models of a pair must agree on it.
     temperature: head -> value baked into the graph. training: data, seed, commit, steps and full configuration.
     scores: measured on held-out data, name -> value. weights_sha256: of the trained weights.
+    artefact: how this file was made; null in a checkpoint, and in files of before it was recorded.
     """
 
     kind: Literal["segmenter", "classifier"]
@@ -130,6 +145,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "s
     training: dict[str, Any] = {}
     scores: dict[str, float] = {}
     weights_sha256: str = ""
+    artefact: Artefact | None = None
     schema_: Literal["aerial.card/1"] = CARD_SCHEMA
 
     def __post_init__(self) -> None:
@@ -141,6 +157,15 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "s
         if not 1.0 <= self.crop_margin <= 4.0:
             raise ValueError(f"crop_margin must be within 1..4, is {self.crop_margin}")
 
+    @property
+    def precision(self) -> Precision:
+        """Precision of the arithmetic inside the file."""
+        return self.artefact.precision if self.artefact else "fp32"
+
+
+class _Versioned(msgspec.Struct):
+    schema: str = CARD_SCHEMA
+
 
 def card_to_json(card: ModelCard) -> str:
     """Return the card as indented JSON."""
@@ -150,6 +175,12 @@ def card_to_json(card: ModelCard) -> str:
 def card_from_json(text: str | bytes, where: str) -> ModelCard:
     """Parse and check a card; `where` names the file in the error. Raises ModelError."""
     try:
+        schema = msgspec.json.decode(text, type=_Versioned).schema
+        if schema != CARD_SCHEMA:
+            raise ModelError(
+                f"the model card in {where} is of the version {schema!r}, this program reads {CARD_SCHEMA!r}; "
+                "export the model again with this version, or update aerial here"
+            )
         return msgspec.json.decode(text, type=ModelCard)
     except msgspec.DecodeError as error:  # ValidationError is one
         raise ModelError(f"the model card in {where} is not valid ({error}); export the model again") from error

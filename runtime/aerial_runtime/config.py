@@ -22,7 +22,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-SHIPPED_MODELS = Path(str(files("aerial_runtime").joinpath("models")))
+SHIPPED_MODELS = Path(str(files("aerial_runtime").joinpath("models", "shipped.aerial")))
+SEGMENTER_FILE, CLASSIFIER_FILE = "segmenter.onnx", "classifier.onnx"  # in the folder of --models, and in a bundle
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5556"
 NO_SOCKET = "none"
 
@@ -39,21 +40,11 @@ class Config:
     output: Path | None = None
     overwrite: bool = False
     conf: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    device: Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|cuda:[0-9]+)$")] = "auto"
+    device: Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|(cuda|tensorrt):[0-9]+)$")] = "auto"
     threads: Annotated[int, msgspec.Meta(ge=1)] | None = None
     source: str | None = None
     max_candidates: Annotated[int, msgspec.Meta(ge=1)] = MAX_CANDIDATES
     quiet: bool = False
-
-    @property
-    def segmenter_path(self) -> Path:
-        """The segmenter's file."""
-        return self.segmenter or self.models / "segmenter.onnx"
-
-    @property
-    def classifier_path(self) -> Path:
-        """The classifier's file."""
-        return self.classifier or self.models / "classifier.onnx"
 
 
 def parse_config(argv: Sequence[str] | None = None) -> Config:
@@ -80,12 +71,13 @@ def parse_config(argv: Sequence[str] | None = None) -> Config:
 
 def _check_output(config: Config) -> None:
     """Raise UsageError where --output is a file that this flight reads: --overwrite would destroy it."""
-    read = {
-        "--camera": Path(config.camera),
-        "--segmenter": config.segmenter_path,
-        "--classifier": config.classifier_path,
-    }
-    for flag, path in read.items():
+    read = [
+        ("--camera", Path(config.camera)),
+        ("--models", config.models),
+        ("--segmenter", config.segmenter or config.models / SEGMENTER_FILE),
+        ("--classifier", config.classifier or config.models / CLASSIFIER_FILE),
+    ]
+    for flag, path in read:
         if config.output is not None and _is_same_file(config.output, path):
             raise UsageError(f"--output {config.output} is also the file of {flag}; give another --output")
 
@@ -155,7 +147,12 @@ def _parser() -> Parser:
         metavar="URI",
         help="demo, an image file, a folder, a glob, a video file, /dev/videoN or N (required)",
     )
-    add("--models", type=Path, metavar="DIR", help="folder with segmenter.onnx and classifier.onnx (default: shipped)")
+    add(
+        "--models",
+        type=Path,
+        metavar="FILE.aerial",
+        help="bundle of both models, or a folder with segmenter.onnx and classifier.onnx (default: the shipped bundle)",
+    )
     add("--segmenter", type=Path, metavar="FILE", help="segmenter model (default: the one in --models)")
     add("--classifier", type=Path, metavar="FILE", help="classifier model (default: the one in --models)")
     add("--bind", metavar="ENDPOINT", help=f"ZeroMQ endpoint to publish on, or none (default: {DEFAULT_ENDPOINT})")
@@ -167,7 +164,11 @@ def _parser() -> Parser:
         metavar="0..1",
         help="confidence from which a candidate is a target (default: the model's)",
     )
-    add("--device", metavar="NAME", help="auto, cpu or cuda:N; a named device never falls back (default: auto)")
+    add(
+        "--device",
+        metavar="NAME",
+        help="auto, cpu, cuda:N or tensorrt:N; a named device never falls back (default: auto)",
+    )
     add("--threads", type=int, metavar="N", help="CPU threads for the models, at most (default: all cores)")
     add("--source", metavar="NAME", help="name of this camera in messages (default: from --camera)")
     add("--max-candidates", type=int, metavar="N", help=f"candidates read per frame (default: {MAX_CANDIDATES})")

@@ -7,13 +7,15 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import cv2
 
 from aerial_runtime.backends import open_backend
+from aerial_runtime.bundle import SUFFIX as BUNDLE_SUFFIX
+from aerial_runtime.bundle import Bundle
 from aerial_runtime.camera import Source, open_source
-from aerial_runtime.config import NO_SOCKET, Config, parse_config
+from aerial_runtime.config import CLASSIFIER_FILE, NO_SOCKET, SEGMENTER_FILE, Config, parse_config
 from aerial_runtime.console import Summary, frame_line
 from aerial_runtime.contract import Detections
 from aerial_runtime.errors import InputError, run_command
@@ -78,11 +80,19 @@ def fly(source: Source, pipeline: Pipeline, outlet: Outlet, stop: threading.Even
 
 
 def open_pipeline(config: Config, stack: ExitStack) -> Pipeline:
-    """Load both models, to be closed by `stack`, and join them. Raises ModelError or ResourceError."""
-    segmenter, classifier = (
-        stack.enter_context(open_backend(path, config.device, config.threads))
-        for path in (config.segmenter_path, config.classifier_path)
-    )
+    """Load both models, to be closed by `stack`, and join them; a bundle is checked first.
+
+    Raises ModelError, CheckError or ResourceError.
+    """
+    is_bundled = config.models.suffix == BUNDLE_SUFFIX and None in (config.segmenter, config.classifier)
+    bundle = Bundle(config.models) if is_bundled else None
+    with bundle.unpacked() if bundle else nullcontext(config.models) as folder:
+        segmenter, classifier = (
+            stack.enter_context(open_backend(path, config.device, config.threads))
+            for path in (config.segmenter or folder / SEGMENTER_FILE, config.classifier or folder / CLASSIFIER_FILE)
+        )
+    if bundle and config.segmenter is None and config.classifier is None:  # of other pairs it knows no answer
+        bundle.check(segmenter.card, classifier.card, Pipeline(segmenter, classifier))
     return Pipeline(segmenter, classifier, conf=config.conf, max_candidates=config.max_candidates)
 
 

@@ -68,10 +68,12 @@ class Pipeline:
         )
 
     def warm_up(self) -> None:
-        """Run both models once on a small black frame, so that the first real one is not the slow one."""
-        image_bgr = np.zeros((WARM_UP_SIDE_PX, WARM_UP_SIDE_PX, 3), np.uint8)
+        """Run both models once on a black frame, so that the first real one is not the slow one."""
+        _, *sides, _ = self._segment.backend.card.inputs[0].shape
+        height, width = (side if isinstance(side, int) else WARM_UP_SIDE_PX for side in sides)  # an engine has its own
+        image_bgr = np.zeros((height, width, 3), np.uint8)
         self._segment(image_bgr)
-        self._classify(image_bgr, [Candidate(Box(0, 0, WARM_UP_SIDE_PX, WARM_UP_SIDE_PX), WARM_UP_SIDE_PX**2)])
+        self._classify(image_bgr, [Candidate(Box(0, 0, width, height), width * height)])
 
 
 def _check_pair(segmenter: Backend, classifier: Backend) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from aerial_runtime.backends import open_backend
+from aerial_runtime.bundle import Bundle
 from aerial_runtime.card import load_label_space
-from aerial_runtime.config import SHIPPED_MODELS
+from aerial_runtime.config import CLASSIFIER_FILE, SEGMENTER_FILE, SHIPPED_MODELS
 from aerial_runtime.contract import Frame
 from aerial_runtime.crop import cut_crop
 from aerial_runtime.pipeline import Pipeline
@@ -34,8 +35,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="CPU threads of the models (all cores)")
     args = parser.parse_args()
     with (
-        open_backend(SHIPPED_MODELS / "segmenter.onnx", "cpu", args.threads) as segmenter,
-        open_backend(SHIPPED_MODELS / "classifier.onnx", "cpu", args.threads) as classifier,
+        Bundle(SHIPPED_MODELS).unpacked() as folder,
+        open_backend(folder / SEGMENTER_FILE, "cpu", args.threads) as segmenter,
+        open_backend(folder / CLASSIFIER_FILE, "cpu", args.threads) as classifier,
         Publisher("tcp://127.0.0.1:*") as publisher,
     ):
         pipeline = Pipeline(segmenter, classifier)

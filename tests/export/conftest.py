@@ -3,11 +3,15 @@
 import copy
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import aerial_export.to_onnx
+from aerial_export.artefacts import export_model
+from aerial_export.golden_inputs import probe_crops, probe_frames
+from aerial_export.goldens import Input
 from aerial_export.to_onnx import build_model
 from aerial_runtime.card import Head, LabelSpace, ModelCard, load_label_space
 from aerial_train.checkpoint import classifier_tensors, load_checkpoint, save_checkpoint, segmenter_tensors
@@ -83,6 +87,31 @@ def quick_build(built, monkeypatch):
         return copy.deepcopy(built[checkpoint.card.weights_sha256])
 
     monkeypatch.setattr(aerial_export.to_onnx, "build_model", build)
+
+
+def noise_scenes(card):
+    """Inputs for a quick gate: the probes, and noise in the place of drawn scenes."""
+    rng = np.random.default_rng(0)
+    if card.kind == "segmenter":
+        return [*probe_frames(), Input("scene", rng.integers(0, 256, (1, 60, 100, 3), dtype=np.uint8), is_scene=True)]
+    crops = rng.integers(0, 256, (40, card.crop_size, card.crop_size, 3), dtype=np.uint8)
+    return [*probe_crops(card.crop_size), Input("crops", crops, is_scene=True)]
+
+
+@pytest.fixture
+def quick_scenes():
+    return noise_scenes
+
+
+@pytest.fixture(scope="session")
+def exported(built, tmp_path_factory):
+    """A folder with all artefacts of the default networks, s.* and c.*, and their checkpoints; not to be changed."""
+    folder = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aerial_export.to_onnx, "build_model", lambda c: copy.deepcopy(built[c.card.weights_sha256]))
+        for source in (segmenter(folder, name="s.pt"), classifier(folder, name="c.pt")):
+            export_model(source, source.with_suffix(".onnx"), lambda _: None, noise_scenes)
+    return folder
 
 
 @pytest.fixture

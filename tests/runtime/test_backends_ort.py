@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aerial_runtime.backends import open_backend
+from aerial_runtime.backends.ort import CPU, DeviceMemory, OrtBackend, work_on_cpu
 from aerial_runtime.card import TensorSpec
 from aerial_runtime.errors import ModelError, ResourceError
 
@@ -77,13 +78,97 @@ def test_refuses_a_card_that_is_not_the_graphs(tmp_path, kit, change):
         open_backend(path)
 
 
-def test_a_named_device_never_falls_back(tiny_models):
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:1", "tensorrt:0"])
+def test_a_named_device_never_falls_back(tiny_models, device, monkeypatch):
     import onnxruntime
 
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this engine has CUDA")
-    with pytest.raises(ResourceError, match="cuda:0 is not available"):
-        open_backend(tiny_models / "segmenter.onnx", "cuda:0")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
+    with pytest.raises(ResourceError, match=f"the device {device} is not available, the installed engine has no "):
+        open_backend(tiny_models / "segmenter.onnx", device)
+
+
+class Session:
+    """ONNX Runtime's session as it is on a machine whose wheel has CUDA: it may fall back without an error."""
+
+    uses = ("CUDAExecutionProvider", CPU)
+    asked = None
+
+    def __init__(self, data, options, providers):
+        import onnxruntime
+
+        type(self).asked = providers
+        self.real = onnxruntime.InferenceSession(data, options, [CPU])
+
+    def get_providers(self):
+        return list(self.uses)
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+
+@pytest.fixture
+def ort_with_cuda(monkeypatch):
+    import onnxruntime
+
+    from aerial_runtime.backends import ort
+
+    class Ort:
+        InferenceSession = Session
+
+        def __getattr__(self, name):
+            return getattr(onnxruntime, name)
+
+        def get_available_providers(self):
+            return ["TensorrtExecutionProvider", "CUDAExecutionProvider", CPU]
+
+    monkeypatch.setattr(ort, "_import_engine", Ort)
+    monkeypatch.setattr(Session, "uses", Session.uses)
+    monkeypatch.setattr(Session, "asked", None)
+    return Session
+
+
+@pytest.mark.parametrize("device", ["cuda:3", "tensorrt:3"])
+def test_a_provider_that_does_not_load_is_no_fallback(tiny_models, ort_with_cuda, device):
+    ort_with_cuda.uses = (CPU,)
+    with pytest.raises(ResourceError, match=f"the device {device} could not be opened; check the driver"):
+        OrtBackend(tiny_models / "segmenter.onnx", device)
+    names = [provider if isinstance(provider, str) else provider[0] for provider in ort_with_cuda.asked]
+    first = {"cuda:3": [], "tensorrt:3": ["TensorrtExecutionProvider"]}[device]
+    assert names == [*first, "CUDAExecutionProvider", CPU]
+    assert all(provider[1] == {"device_id": 3} for provider in ort_with_cuda.asked[:-1])
+
+
+def test_a_gpu_that_leaves_the_work_to_the_cpu_is_no_gpu(tiny_models, ort_with_cuda):
+    with pytest.raises(ResourceError, match="the device cuda:0 leaves Conv to the CPU"):
+        OrtBackend(tiny_models / "segmenter.onnx", "cuda:0")
+    with pytest.raises(ResourceError, match="the device cuda:0 leaves Gemm to the CPU"):
+        OrtBackend(tiny_models / "classifier.onnx", "cuda:0")
+
+
+def test_auto_reports_what_is_really_used(tiny_models, ort_with_cuda):
+    ort_with_cuda.uses = (CPU,)
+    with OrtBackend(tiny_models / "segmenter.onnx") as backend:
+        assert backend.provider == CPU
+    assert ort_with_cuda.asked == [("CUDAExecutionProvider", {"device_id": 0}), CPU]
+
+
+def test_an_engine_that_cannot_tell_where_its_work_is_done(tiny_models):
+    assert work_on_cpu(object()) == []
+
+
+def test_memory_on_a_device_is_kept_while_the_shape_stays(kit, tiny_models):
+    """On the CPU as the "device", for want of another: copies, shapes and answers are what is checked."""
+    import onnxruntime
+
+    with OrtBackend(tiny_models / "segmenter.onnx", "cpu") as backend:
+        memory = DeviceMemory(onnxruntime, backend._session, "cpu", 0)
+        rooms = []
+        for width, x in ((64, 0), (64, 8), (32, 4), (64, 12)):
+            frame = kit.frame(width, 48, (x, 0, 4, (0, 0, 255)))[np.newaxis]
+            (answer,) = memory.run("frame", frame, ["probability"])
+            assert np.array_equal(answer, backend.infer(frame)["probability"]) and answer.any()
+            rooms.append(memory._input)
+        assert rooms[0] is rooms[1] and rooms[3] is not rooms[0]
 
 
 def test_refuses_two_engines_that_overwrite_each_other(tmp_path, monkeypatch, tiny_models):

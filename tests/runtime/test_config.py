@@ -21,14 +21,14 @@ def toml(tmp_path, text):
 def test_defaults_are_the_shipped_models_and_the_local_socket():
     config = parse_config(["--camera", "demo"])
     assert config == Config(camera="demo")
-    assert config.segmenter_path.parts[-2:] == ("models", "segmenter.onnx")
-    assert config.classifier_path.parts[-2:] == ("models", "classifier.onnx")
+    assert config.models.parts[-2:] == ("models", "shipped.aerial") and config.models.is_file()
+    assert config.segmenter is None and config.classifier is None
     assert (config.bind, config.device, config.conf) == ("tcp://127.0.0.1:5556", "auto", None)
 
 
-def test_a_named_model_stands_before_the_folder():
+def test_models_are_named_together_or_one_by_one():
     config = parse_config(["--camera", "demo", "--models", "m", "--segmenter", "s.onnx"])
-    assert (config.segmenter_path, config.classifier_path) == (Path("s.onnx"), Path("m/classifier.onnx"))
+    assert (config.models, config.segmenter, config.classifier) == (Path("m"), Path("s.onnx"), None)
 
 
 def test_the_file_sets_and_flags_override(tmp_path):

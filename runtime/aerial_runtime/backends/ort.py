@@ -1,10 +1,10 @@
-"""ONNX Runtime, on the CPU or on a CUDA device."""
+"""ONNX Runtime, on the CPU or on an NVIDIA GPU by its CUDA or its TensorRT provider."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from aerial_runtime.errors import ModelError, ResourceError
 
 DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}  # of the graph contract; others show as they are
 LOG_ERRORS_ONLY = 3
+CPU = "CPUExecutionProvider"
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}  # by the device's kind
+WORK = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # a GPU that leaves these to the CPU does nothing
 
 
 class OrtBackend(Backend):
@@ -24,7 +27,8 @@ class OrtBackend(Backend):
     def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
         """Load `path`.
 
-        device: "auto" (CUDA where there is one, else CPU), "cpu" or "cuda:N"; a named device never falls back.
+        device: "auto" (CUDA where there is one, else CPU), "cpu", "cuda:N", or "tensorrt:N" (CUDA device N by ONNX
+        Runtime's TensorRT provider, which builds engines of its own); a named device never falls back.
         threads: at most so many; None: one for each core this process may use.
         Raises ModelError for the file or its card, ResourceError for the engine or the device.
         """
@@ -42,11 +46,23 @@ class OrtBackend(Backend):
         except self._errors as error:
             raise ModelError(f"{path} is not a usable ONNX model ({_first_line(error)}); export it again") from error
         provider = self._session.get_providers()[0]
-        if device.startswith("cuda") and provider != "CUDAExecutionProvider":
-            raise ResourceError(f"the device {device} could not be opened; check the driver, or give --device cpu")
+        if device != "auto":
+            self._require(device, provider)
         self._session.disable_fallback()
         card = self._read_card(path)
         super().__init__(path.name, card, "sha256:" + hashlib.sha256(data).hexdigest(), provider)
+        self._device_memory = None if provider == CPU else DeviceMemory(ort, self._session, "cuda", _number(device))
+
+    def _require(self, device: str, provider: str) -> None:
+        """Raise ResourceError unless the provider asked for is used: ONNX Runtime falls back with a mere log line."""
+        if provider != _provider(device):
+            raise ResourceError(f"the device {device} could not be opened; check the driver, or give --device cpu")
+        left = work_on_cpu(self._session) if provider != CPU else []
+        if left:
+            raise ResourceError(
+                f"the device {device} leaves {', '.join(left)} to the CPU; install an ONNX Runtime that fits the "
+                "driver, or give --device cpu"
+            )
 
     def _read_card(self, path: Path) -> ModelCard:
         """Return the card inside the file, after comparing it with the graph."""
@@ -59,16 +75,41 @@ class OrtBackend(Backend):
         return card
 
     def _run(self, inputs: U8) -> Mapping[str, Array]:
-        names = [spec.name for spec in self.card.outputs]
+        names, name = [spec.name for spec in self.card.outputs], self.card.inputs[0].name
         try:
-            return dict(zip(names, self._session.run(names, {self.card.inputs[0].name: inputs}), strict=True))
+            if self._device_memory is not None:
+                return dict(zip(names, self._device_memory.run(name, inputs, names), strict=True))
+            return dict(zip(names, self._session.run(names, {name: inputs}), strict=True))
         except self._errors as error:
             shape = list(inputs.shape)
             raise ModelError(f"{self.name} failed on an input of {shape} ({_first_line(error)})") from error
 
     def close(self) -> None:
         """Free the session and its memory arena."""
-        self._session = None
+        self._session = self._device_memory = None
+
+
+class DeviceMemory:
+    """Inputs and outputs of a session that stay on the device from one call to the next of the same shape."""
+
+    def __init__(self, ort: Any, session: Any, kind: str, number: int) -> None:
+        """kind, number: the device, as ONNX Runtime names it."""
+        self._ort, self._session, self._place = ort, session, (kind, number)
+        self._binding = session.io_binding()
+        self._input: Any = None
+
+    def run(self, name: str, inputs: U8, outputs: Sequence[str]) -> list[Array]:
+        """Copy the one input over, run, copy the outputs back. Raises the engine's own errors."""
+        if self._input is not None and tuple(self._input.shape()) == inputs.shape:
+            self._input.update_inplace(inputs)
+        else:
+            self._input = self._ort.OrtValue.ortvalue_from_numpy(inputs, *self._place)
+            self._binding.bind_ortvalue_input(name, self._input)
+            for output in outputs:  # anew, for they have other shapes as well
+                self._binding.bind_output(output, *self._place)
+        self._session.run_with_iobinding(self._binding)
+        results: list[Array] = self._binding.copy_outputs_to_cpu()
+        return results
 
 
 def _import_engine() -> Any:
@@ -112,6 +153,7 @@ def _session_options(ort: Any, threads: int | None) -> Any:
     cores = _cores()
     options.intra_op_num_threads = min(threads or cores, cores)
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning robs camera and socket
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `work_on_cpu`
     options.enable_cpu_mem_arena = True
     return options
 
@@ -123,19 +165,37 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
+def _provider(device: str) -> str:
+    """Return the name of the provider that a named device is reached by."""
+    return CPU if device == "cpu" else PROVIDERS[device.partition(":")[0]]
+
+
+def _number(device: str) -> int:
+    return 0 if device == "auto" else int(device.partition(":")[2])
+
+
 def _providers(ort: Any, device: str) -> list[Any]:
     """Return ONNX Runtime's provider list for a device. Raises ResourceError where a named device cannot be."""
-    cpu = "CPUExecutionProvider"
-    has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
-    if device == "cpu" or (device == "auto" and not has_cuda):
-        return [cpu]
-    if not has_cuda:
+    available = ort.get_available_providers()
+    if device == "cpu" or (device == "auto" and PROVIDERS["cuda"] not in available):
+        return [CPU]
+    wanted = _provider("cuda" if device == "auto" else device)
+    if wanted not in available:
         raise ResourceError(
-            f"the device {device} is not available, the installed engine has no CUDA; "
+            f"the device {device} is not available, the installed engine has no {wanted}; "
             "install 'aerial[gpu]' instead of 'aerial[cpu]', or give --device cpu"
         )
-    number = 0 if device == "auto" else int(device.removeprefix("cuda:"))
-    return [("CUDAExecutionProvider", {"device_id": number}), cpu]
+    # TensorRT leaves what it cannot do to CUDA; the sizes are computed on the CPU in any case.
+    names = dict.fromkeys((wanted, PROVIDERS["cuda"]))
+    return [*((name, {"device_id": _number(device)}) for name in names), CPU]
+
+
+def work_on_cpu(session: Any) -> list[str]:
+    """Return the operators among WORK that run on the CPU; none where ONNX Runtime is too old to tell."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return []
+    parts = [part for part in session.get_provider_graph_assignment_info() if part.ep_name == CPU]
+    return sorted({node.op_type for part in parts for node in part.get_nodes() if node.op_type in WORK})
 
 
 def _compare(path: Path, specs: tuple[TensorSpec, ...], tensors: list[Any]) -> None:
