@@ -108,6 +108,7 @@ def test_write_changes_the_card_and_nothing_else(tmp_path, checkpoint, capsys):
     assert after.card.temperature["kind"] != 1 and set(after.card.thresholds.abstain) == {"kind"}
     assert after.card.scores["loss"] == 0.5 and after.card.scores["kind_accuracy"] != 0.1
     assert after.card.training["seed"] == 0 and after.card.training["evaluated"]["crops"] == "72"
+    assert after.card.training["evaluated"]["data"] == "crops"  # no path of this machine
     assert "export it again" in capsys.readouterr().out
     # What is written is what evaluating again then finds: nothing is left to be divided by.
     assert main(["evaluate", str(checkpoint), str(data), "--write"]) == 0
@@ -168,6 +169,15 @@ def test_a_report_is_not_overwritten_unasked(tmp_path, tiny_models, capsys):
     assert main(words) == 2
     assert "give --overwrite" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0
+
+
+def test_an_out_that_cannot_be_is_refused_before_the_work(tmp_path, tiny_models, monkeypatch, capsys):
+    data = write_crops(tmp_path / "crops", ["plain", "pink"])
+    monkeypatch.setattr("aerial_train.evaluation.sources.os.access", lambda path, mode: path != tmp_path)
+    words = ["evaluate", str(tiny_models / "classifier.onnx"), str(data), "--out", str(tmp_path / "a" / "b")]
+    assert main(words) == 5
+    captured = capsys.readouterr()
+    assert "choose another --out" in captured.err and captured.out == ""
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path, checkpoint, monkeypatch, capsys):

@@ -1,8 +1,10 @@
-"""`aerial-train scenes`: a contact sheet of what the generator draws, with its labels, for a person to look at."""
+"""Contact sheets of labelled pictures for a person to look at, and `aerial-train scenes`, which draws one of scenes."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,9 +16,19 @@ from aerial_runtime.errors import InputError, ResourceError, UsageError
 from aerial_train.demo_flight import label_of
 from aerial_train.scenes.backgrounds import PHOTO_SUFFIXES, Backgrounds
 from aerial_train.scenes.crops import CROP_RECIPES, CropSample, CropScenes
-from aerial_train.scenes.frames import FRAME_RECIPES, FrameScenes
+from aerial_train.scenes.frames import FRAME_RECIPES, FrameSample, FrameScenes
 
-TILE_PX, CAPTION_PX, COLUMNS = 112, 26, 12
+TILE_PX, CAPTION_PX, COLUMNS, FRAME_COLUMNS = 112, 26, 12, 4
+IGNORED_BGR = (90, 40, 160)  # what counts neither way, on a mask
+WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a sheet, uint8 [h, w, 3], with the lines that stand beneath it. Tiles of a sheet are alike."""
+
+    image_bgr: U8
+    lines: tuple[str, ...] = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,70 +61,81 @@ def run(args: argparse.Namespace) -> int:
     real = _real_tiles(args.beside) if args.beside is not None else []
     if args.frames:
         frames = FrameScenes(space, FRAME_RECIPES[args.recipe], backgrounds, args.seed)
-        tiles = [_frame_tile(frames, index) for index in range(args.count)]
-        columns = 4
+        tiles = [frame_tile(frames.sample(0, index), space) for index in range(args.count)]
     else:
         crops = CropScenes(space, CROP_RECIPES[args.recipe], backgrounds, args.seed)
-        tiles = [_crop_tile(crops.sample(0, index), space) for index in range(args.count)]
-        columns, tiles = COLUMNS, tiles + real
-    if not cv2.imwrite(str(args.sheet), _arrange(tiles, columns)):
-        raise ResourceError(f"cannot write {args.sheet}; check that its folder is there and the disk not full")
+        tiles = [crop_tile(crops.sample(0, index), space) for index in range(args.count)] + real
+    write_sheet(args.sheet, tiles, FRAME_COLUMNS if args.frames else COLUMNS)
     print(f"{args.sheet}: {len(tiles)} pictures")
     return 0
 
 
-def _crop_tile(sample: CropSample, space: LabelSpace) -> U8:
-    """A crop, four times as wide as it is, over its labels."""
+def write_sheet(path: Path, tiles: Sequence[Tile], columns: int) -> None:
+    """Write tiles of one size as a PNG. Raises ResourceError."""
+    drawn = [_captioned(tile) for tile in tiles]
+    drawn += [np.zeros_like(drawn[0])] * (-len(drawn) % columns)
+    rows = [np.hstack(drawn[start : start + columns]) for start in range(0, len(drawn), columns)]
+    if not cv2.imwrite(str(path), np.vstack(rows)):
+        raise ResourceError(f"cannot write {path}; check that its folder is there and the disk not full")
+
+
+def crop_tile(sample: CropSample, space: LabelSpace) -> Tile:
+    """A crop with the line of its heading, over its labels."""
     words = [head.classes[sample.labels[head.name]] if sample.labels[head.name] >= 0 else "-" for head in space.heads]
-    image = sample.image_bgr.copy()
+    image = _fitted(sample.image_bgr)
     if not sample.is_target:
-        return _captioned(image, "no target", "")
-    half = len(words) // 2
-    tile = _captioned(image, " ".join(words[:half]), f"{' '.join(words[half:])} {sample.source_px:.0f}px")
-    middle, tip = TILE_PX // 2, np.rint(TILE_PX / 2 + sample.heading * TILE_PX * 0.46).astype(int)
+        return Tile(image, ("no target", ""))
     if sample.heading.any():
-        cv2.circle(tile, (int(tip[0]), int(tip[1])), 3, (255, 255, 255), -1, cv2.LINE_AA)
-        cv2.line(tile, (middle, middle), (int(tip[0]), int(tip[1])), (255, 255, 255), 1, cv2.LINE_AA)
-    return tile
+        tip = np.rint(TILE_PX / 2 + sample.heading * TILE_PX * 0.46).astype(int)
+        cv2.circle(image, (int(tip[0]), int(tip[1])), 3, WHITE, -1, cv2.LINE_AA)
+        cv2.line(image, (TILE_PX // 2, TILE_PX // 2), (int(tip[0]), int(tip[1])), WHITE, 1, cv2.LINE_AA)
+    half = len(words) // 2
+    return Tile(image, (" ".join(words[:half]), f"{' '.join(words[half:])} {sample.source_px:.0f}px"))
 
 
-def _frame_tile(scenes: FrameScenes, index: int) -> U8:
-    sample = scenes.sample(0, index)
+def frame_tile(sample: FrameSample, space: LabelSpace) -> Tile:
+    """A frame with its boxes and labels beside its mask; tinted is what counts neither way."""
     image = sample.image_bgr.copy()
     for target in sample.targets:
-        box, label = target.box, label_of(target, scenes.label_space)
-        words = " ".join(str(label[head.name]) for head in scenes.label_space.heads if label[head.name])
-        cv2.rectangle(image, (box.x, box.y), (box.x + box.width, box.y + box.height), (255, 255, 255), 1)
-        cv2.putText(image, words, (box.x, max(8, box.y - 2)), cv2.FONT_HERSHEY_PLAIN, 0.6, (255, 255, 255))
+        box, label = target.box, label_of(target, space)
+        words = " ".join(str(label[head.name]) for head in space.heads if label[head.name])
+        cv2.rectangle(image, (box.x, box.y), (box.x + box.width, box.y + box.height), WHITE, 1)
+        cv2.putText(image, words, (box.x, max(8, box.y - 2)), cv2.FONT_HERSHEY_PLAIN, 0.6, WHITE)
     mask = cv2.cvtColor(sample.mask, cv2.COLOR_GRAY2BGR)
-    return np.asarray(np.hstack((image, mask)), np.uint8)
+    if sample.ignore is not None:
+        mask[(sample.ignore > 0) & (sample.mask == 0)] = IGNORED_BGR
+    return Tile(np.asarray(np.hstack((image, mask)), np.uint8))
 
 
-def _real_tiles(folder: Path) -> list[U8]:
+def _real_tiles(folder: Path) -> list[Tile]:
     files = (
         sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES) if folder.is_dir() else []
     )
     if not files:
         raise InputError(f"{folder} holds no pictures to set beside the scenes; check --beside")
     images = [(path.stem, cv2.imread(str(path), cv2.IMREAD_COLOR)) for path in files]
-    return [_captioned(np.asarray(image, np.uint8), "real", name[-18:]) for name, image in images if image is not None]
+    return [
+        Tile(_fitted(np.asarray(image, np.uint8)), ("real", name[-18:])) for name, image in images if image is not None
+    ]
 
 
-def _captioned(image: U8, first: str, second: str) -> U8:
-    """Fit a picture into a square tile over two lines of text."""
-    tile = np.zeros((TILE_PX + CAPTION_PX, TILE_PX, 3), np.uint8)
+def _fitted(image: U8) -> U8:
+    """Fit a picture into a square."""
+    square = np.zeros((TILE_PX, TILE_PX, 3), np.uint8)
     scale = TILE_PX / max(image.shape[:2])
-    size = (max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale)))
-    tile[: size[1], : size[0]] = cv2.resize(
-        image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
-    )
-    for row, text in enumerate((first, second)):
-        cv2.putText(tile, text, (1, TILE_PX + 10 + 12 * row), cv2.FONT_HERSHEY_PLAIN, 0.68, (230, 230, 230))
-    return tile
+    width, height = max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    square[:height, :width] = cv2.resize(image, (width, height), interpolation=interpolation)
+    return square
 
 
-def _arrange(tiles: list[U8], columns: int) -> U8:
-    blank = np.zeros_like(tiles[0])
-    tiles = tiles + [blank] * (-len(tiles) % columns)
-    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
-    return np.asarray(np.vstack(rows), np.uint8)
+def _captioned(tile: Tile) -> U8:
+    """A tile as a picture, its lines drawn beneath."""
+    if not tile.lines:
+        return tile.image_bgr
+    height, width = tile.image_bgr.shape[:2]
+    whole = np.zeros((height + CAPTION_PX, width, 3), np.uint8)
+    whole[:height] = tile.image_bgr
+    for row, text in enumerate(tile.lines):
+        cv2.putText(whole, text, (1, height + 10 + 12 * row), cv2.FONT_HERSHEY_PLAIN, 0.68, (230, 230, 230))
+    return whole

@@ -14,7 +14,7 @@ from aerial_runtime.card import LabelSpace
 from aerial_runtime.errors import InputError, ResourceError, UsageError
 from aerial_runtime.say import say
 from aerial_train.data.labels import names_of
-from aerial_train.data.manifest import PHOTOS, Manifest, new_folder, write_manifest
+from aerial_train.data.manifest import MANIFEST_FILE, PHOTOS, Manifest, new_folder, write_manifest
 from aerial_train.data.photos import Photo, PhotoTarget, check_labels, checked_picture
 from aerial_train.data.progress import progress
 from aerial_train.data.reading import read_photos
@@ -28,6 +28,8 @@ def copy_photos(path: Path, out: Path, space: LabelSpace, val_share: float, seed
 
     Raises InputError for labels that do not fit, ResourceError, UsageError.
     """
+    if (path / MANIFEST_FILE).is_file():
+        raise UsageError(f"{path} is a dataset already; train on it where it is")
     found = read_photos(path, space)
     if found.kind == "crops":
         raise UsageError(f"{path} holds crops, which need no copy: train on them, inspect and mix them where they are")

@@ -121,7 +121,7 @@ class PackedCrops:
         classes = {head.name: int(labels.classes[row, k]) for k, head in enumerate(self.label_space.heads)}
         shard = self._shard_of(row)
         return CropSample(
-            self._crop(row),
+            self._crop(row).copy(),  # the file itself cannot be written to
             bool(labels.is_target[row]),
             classes,
             labels.heading[row],

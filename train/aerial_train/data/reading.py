@@ -32,7 +32,7 @@ def read_photos(path: Path, space: LabelSpace) -> PhotoSet:
     try:
         content: Any = msgspec.json.decode(path.read_bytes())
     except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}); check the path") from error
+        raise InputError(f"cannot read {path} ({error.strerror}); give a dataset's path, or `scenes`") from error
     except msgspec.DecodeError as error:
         raise InputError(f"{path} is not JSON ({error}); give COCO JSON or a label list") from error
     return read_label_list(content, path, space) if isinstance(content, list) else read_coco(content, path, space)

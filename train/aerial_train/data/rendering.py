@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
@@ -18,14 +18,14 @@ AHEAD = 3  # chunks a process may be ahead of the writer: rendered pictures shal
 _make: Callable[[range], Any]  # of a forked process
 
 
-def rendered(make: Callable[[range], Part], count: int, chunk: int, workers: int) -> Iterator[Part]:
-    """Return an iterator over make(range) for all chunks of `count` indices, in order.
+def rendered(make: Callable[[range], Part], count: int, chunk: int, workers: int) -> Generator[Part]:
+    """Return a generator of make(range) for all chunks of `count` indices, in order; closing it ends the processes.
 
     Processes are forked now: they share what `make` has read, and no progress bar's thread is copied with them.
     """
     chunks = (range(start, min(start + chunk, count)) for start in range(0, count, chunk))
     if workers <= 1:
-        return map(make, chunks)
+        return (make(indices) for indices in chunks)
     cv2.setNumThreads(1)  # before any worker is forked, see aerial_train.fit.prepare
     context = multiprocessing.get_context("fork")
     pool = ProcessPoolExecutor(workers, context, _start_worker, (make,))
@@ -33,7 +33,7 @@ def rendered(make: Callable[[range], Part], count: int, chunk: int, workers: int
     return _in_order(pool, waiting, chunks)
 
 
-def _in_order(pool: ProcessPoolExecutor, waiting: deque[Future[Any]], chunks: Iterator[range]) -> Iterator[Any]:
+def _in_order(pool: ProcessPoolExecutor, waiting: deque[Future[Any]], chunks: Iterator[range]) -> Generator[Any]:
     try:
         while waiting:
             yield waiting.popleft().result()

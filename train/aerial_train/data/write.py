@@ -8,6 +8,7 @@ thousand, `crops-NNNNN.npy` and `labels-NNNNN.npz`.
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -110,7 +111,7 @@ def write_scenes(writer: Writer[Part], count: int, workers: int) -> int:
     try:
         write_manifest(writer.folder, writer.manifest)  # also of what a power cut leaves
         parts = rendered(writer.make, count, writer.chunk, workers)
-        with progress("written", count) as show:
+        with closing(parts), progress("written", count) as show:
             for part in parts:
                 show(writer.add(part))
     except KeyboardInterrupt:
@@ -123,9 +124,9 @@ def write_scenes(writer: Writer[Part], count: int, workers: int) -> int:
         failed = failed or error
     if failed is not None:
         raise ResourceError(
-            f"{writer.folder} holds only {writer.count} of {count} {writer.manifest.kind}, a dataset of their own: "
-            f"{failed.strerror or failed}; make room, and write it again into another folder"
-        )
+            f"only {writer.count} of {count} {writer.manifest.kind} could be written to {writer.folder} "
+            f"({failed.strerror or 'is the disk full?'}); they can be used as they are, or make room and begin anew"
+        ) from failed
     say(
         f"{writer.folder}: {writer.count} {writer.manifest.kind}" + (f", interrupted of {count}" if interrupted else "")
     )

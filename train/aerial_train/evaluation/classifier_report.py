@@ -49,7 +49,7 @@ def write_classifier_report(
                                                               args.pictures)))]),
         _confused(show, score),
         Section("Smallest target", "A size is the longer side of the target in its frame, before it was cut out.",
-                [accuracy_by_size(score.sizes)], [accuracy_size_plot(score.sizes)]),
+                [accuracy_by_size(score)], [accuracy_size_plot(score.sizes)]),
         *_suspects(show, args.pictures),
         _calibration(score, outcomes, card),
         Section("Classes", "Class frequency against score shows whether rare classes are neglected.",

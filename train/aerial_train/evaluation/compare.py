@@ -60,9 +60,9 @@ def difference_table(rows: Sequence[Difference]) -> Table:
 def _check_pair(args: argparse.Namespace, a: Backend, b: Backend) -> None:
     if a.card.kind != b.card.kind:
         raise InputError(f"{args.a} is a {a.card.kind} and {args.b} a {b.card.kind}; give two models of one kind")
-    if a.card.kind == "classifier" and a.card.label_space != b.card.label_space:
+    if a.card.label_space != b.card.label_space:
         raise InputError(
-            f"{args.a} answers in the label space {a.card.label_space.name!r} and {args.b} in "
+            f"{args.a} was trained for the label space {a.card.label_space.name!r} and {args.b} in "
             f"{b.card.label_space.name!r}, or their classes differ; give two models of one label space"
         )
 

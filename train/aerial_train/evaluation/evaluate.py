@@ -94,7 +94,9 @@ def write_card(path: Path, numbers: dict[str, float], choice: Choice, source: So
 
     checkpoint = load_checkpoint(path)
     card = checkpoint.card
-    training: dict[str, Any] = {**card.training, "evaluated": source.facts}
+    # Cards travel with the model: names of folders only, no paths of this machine.
+    facts = {name: Path(text).name if name in ("data", "backgrounds") else text for name, text in source.facts.items()}
+    training: dict[str, Any] = {**card.training, "evaluated": facts}
     card = msgspec.structs.replace(
         card,
         temperature=choice.temperature,

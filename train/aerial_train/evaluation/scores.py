@@ -13,12 +13,12 @@ from aerial_runtime.card import LabelSpace, Thresholds
 from aerial_train.evaluation.calibration import Calibration, calibrate, two_classes
 from aerial_train.evaluation.classification import HeadScore, TargetScore, score_head, score_target
 from aerial_train.evaluation.gather import CropOutcomes
+from aerial_train.evaluation.objects import SIZE_EDGES_PX
 from aerial_train.evaluation.orientation import OrientationScore, heading_turns, score_orientation
 from aerial_train.evaluation.segmentation import SegmenterScore
 from aerial_train.evaluation.significance import wilson
 
 TARGET: Final = "target"
-SIZE_EDGES_PX: Final = (8, 12, 17, 25, 40, 80, 160)
 
 Bools = npt.NDArray[np.bool_]
 

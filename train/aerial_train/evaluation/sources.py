@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import sys
@@ -15,7 +16,7 @@ from typing import Any, Final
 from aerial_runtime import __version__
 from aerial_runtime.backends.base import Backend
 from aerial_runtime.card import LabelSpace, ModelCard, load_label_space
-from aerial_runtime.errors import InputError, UsageError
+from aerial_runtime.errors import InputError, ResourceError, UsageError
 from aerial_train.data import CropData, FrameData, Split, open_crops, open_frames
 
 SCENES: Final = "scenes"
@@ -68,6 +69,8 @@ def check_data_arguments(args: argparse.Namespace) -> None:
         raise InputError(f"there is no data {args.data}; give `{SCENES}`, a dataset's folder or a file of labels")
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise UsageError(f"--out {args.out} is a file; give a folder")
+    if args.out is not None and not os.access(next(p for p in (args.out, *args.out.parents) if p.exists()), os.W_OK):
+        raise ResourceError(f"cannot write to {args.out}; choose another --out")  # now, not after the work
     if args.out is not None and (args.out / "report.html").exists() and not args.overwrite:
         raise UsageError(f"{args.out} holds a report; give --overwrite, or another --out")
 

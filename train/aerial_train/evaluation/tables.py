@@ -127,15 +127,23 @@ def size_table(sizes: Sequence[SizeScore]) -> Table:
     return Table("Smallest target: recall by size", ("px", "labels", "found", "recall", "95 %", "IoU 0.5"), rows)
 
 
-def accuracy_by_size(sizes: Sequence[SizeAccuracy]) -> Table:
-    """Return accuracy by the size of the target in its frame, a column per head."""
+def accuracy_by_size(score: ClassifierScore) -> Table:
+    """Return accuracy by the size of the target in its frame, a column per head, over the baseline of all sizes."""
+    sizes = score.sizes
     names = list(dict.fromkeys(item.name for item in sizes))
+    baselines = {head.name: head.majority for head in score.heads}
+    if score.orientation is not None:
+        baselines[score.orientation.name] = score.orientation.majority
     rows = []
     for low, high in dict.fromkeys((item.from_px, item.upto_px) for item in sizes):
         cells = [item for item in sizes if item.from_px == low]
         if any(item.count for item in cells):
             rows.append((_span(low, high), *map(_accuracy, cells)))
-    return Table("Accuracy by size of the target in its frame, % (95 %)", ("px", *names), list(rows))
+    return Table(
+        "Accuracy by size of the target in its frame, % (95 %)",
+        ("px", *names),
+        [*rows, ("majority", *(percent(baselines.get(name)) for name in names))],
+    )
 
 
 def class_table(head: HeadScore) -> Table:

@@ -1,0 +1,74 @@
+"""Splits: whole sources, about the share that was asked for, the same for everybody."""
+
+from pathlib import Path
+
+import pytest
+
+from aerial_runtime.errors import InputError, UsageError
+from aerial_train.data.photos import Photo
+from aerial_train.data.splits import is_held_out, source_of, with_splits
+
+
+def photos_of(sizes, split=""):
+    return [
+        Photo(Path("x"), f"{source}_{k}.jpg", 64, 48, source, split=split)
+        for source, size in sizes.items()
+        for k in range(size)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("flight_000812.jpg", "flight"),
+        ("DJI_0012.JPG", "DJI"),
+        ("flight2_000812.jpg", "flight2"),
+        ("monday/0003.png", "monday"),
+        ("images/train/monday_17.png", "monday"),
+        ("monday_17_jpg.rf.0a1b2c3d4e5f.jpg", "monday"),
+        ("field/a/12.jpg", "field/a"),
+        ("overview.jpg", "overview"),
+        ("0001.jpg", ""),
+    ],
+)
+def test_a_source_is_the_folder_and_the_name_before_the_last_number(name, source):
+    assert source_of(name) == source
+
+
+def test_whole_sources_are_held_out_and_about_the_share():
+    sizes = {f"flight{k}": 10 + k for k in range(20)}
+    found = with_splits(photos_of(sizes), 0.2, 0, "here")
+    sides = {photo.source: set() for photo in found}
+    for photo in found:
+        sides[photo.source].add(photo.split)
+    assert all(len(side) == 1 for side in sides.values())
+    held_out = sum(photo.split == "val" for photo in found)
+    assert held_out / len(found) == pytest.approx(0.2, abs=0.04)
+    assert [photo.split for photo in with_splits(photos_of(sizes), 0.2, 0, "here")] == [photo.split for photo in found]
+    assert [photo.split for photo in with_splits(photos_of(sizes), 0.2, 1, "here")] != [photo.split for photo in found]
+
+
+def test_both_sides_have_something_where_there_are_two_sources():
+    for sizes in ({"a": 90, "b": 1}, {"a": 1, "b": 1}, {"a": 50, "b": 50}):
+        for share in (0.01, 0.1, 0.9):
+            assert {photo.split for photo in with_splits(photos_of(sizes), share, 0, "here")} == {"train", "val"}
+
+
+def test_one_source_cannot_be_divided():
+    with pytest.raises(UsageError, match=r"one source, 'a'.*--val 0"):
+        with_splits(photos_of({"a": 9}), 0.1, 0, "here")
+    assert {photo.split for photo in with_splits(photos_of({"a": 9}), 0, 0, "here")} == {"train"}
+
+
+def test_given_splits_are_kept_and_half_given_ones_refused():
+    given = photos_of({"a": 3}, "train") + photos_of({"a": 1}, "val")
+    assert with_splits(given, 0.5, 0, "here") == given
+    with pytest.raises(InputError, match="3 of 5 pictures have a split"):
+        with_splits(photos_of({"a": 3}, "train") + photos_of({"b": 2}), 0.5, 0, "here")
+
+
+def test_drawn_pictures_are_held_out_evenly():
+    for share, total in ((0.1, 1000), (0.25, 400), (0.0, 50)):
+        chosen = [is_held_out(index, share) for index in range(total)]
+        assert sum(chosen) == round(share * total)
+        assert all(abs(sum(chosen[:k]) - share * k) <= 1 for k in range(total))
