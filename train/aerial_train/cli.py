@@ -16,7 +16,7 @@ from aerial_runtime.errors import ResourceError, run_command
 COMMANDS: dict[str, tuple[str, str]] = {
     "scenes": ("aerial_train.sheet", "draw a contact sheet of labelled scenes"),
     "dataset": ("aerial_train.data.write", "write a labelled dataset to disk"),
-    "inspect": ("aerial_train.data.inspect", "look for what is wrong with a dataset, photos or scenes"),
+    "inspect": ("aerial_train.data.inspect_command", "look for what is wrong with a dataset, photos or scenes"),
     "demo-flight": ("aerial_train.demo_flight", "render the demo flight and its truth"),
     "segmenter": ("aerial_train.fit_segmenter", "train a segmenter"),
     "classifier": ("aerial_train.fit_classifier", "train a classifier"),

@@ -11,10 +11,10 @@ from PIL import Image
 
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import F32, U8, Box
+from aerial_train.data.counts import Statistics
 from aerial_train.data.findings import Findings
 from aerial_train.data.packed import CropLabels
 from aerial_train.data.photos import Photo, PhotoSet, clipped
-from aerial_train.data.statistics import Statistics
 from aerial_train.scenes.frames import LEARNABLE_PX
 from aerial_train.scenes.target import NONE, UNKNOWN
 

@@ -13,13 +13,13 @@ import cv2
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.errors import InputError, ResourceError, UsageError
 from aerial_runtime.say import say
+from aerial_train.data.counts import Statistics
 from aerial_train.data.labels import names_of
 from aerial_train.data.manifest import MANIFEST_FILE, PHOTOS, Manifest, new_folder, write_manifest
 from aerial_train.data.photos import Photo, PhotoTarget, check_labels, checked_picture
 from aerial_train.data.progress import progress
 from aerial_train.data.reading import read_photos
 from aerial_train.data.splits import with_splits
-from aerial_train.data.statistics import Statistics
 from aerial_train.data.write_frames import LABELS_FILE, write_coco
 
 

@@ -14,13 +14,13 @@ from aerial_runtime.contract import U8
 from aerial_runtime.errors import InputError
 from aerial_train.data import checks
 from aerial_train.data.base import CropData, FrameData
+from aerial_train.data.counts import Statistics
 from aerial_train.data.duplicates import Duplicates
 from aerial_train.data.findings import Findings
 from aerial_train.data.manifest import Manifest
 from aerial_train.data.packed import PackedCrops, Shard
 from aerial_train.data.photos import Photo, PhotoSet, read_mask, read_picture
 from aerial_train.data.progress import progress
-from aerial_train.data.statistics import Statistics
 
 CROPS_AT_ONCE = 512
 

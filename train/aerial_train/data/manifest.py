@@ -25,7 +25,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "sc
     """What a dataset's folder holds.
 
     recipe, settings, seed: of the scenes; recipe `photos`: settings names what was read. splits: split -> pictures.
-    statistics: as aerial_train.data.statistics counts them; empty until the dataset is finished.
+    statistics: as aerial_train.data.counts counts them; empty until the dataset is finished.
     """
 
     kind: Kind

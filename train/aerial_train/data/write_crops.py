@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 
 from aerial_runtime.contract import U8
+from aerial_train.data.counts import Statistics
 from aerial_train.data.manifest import Manifest, write_manifest
 from aerial_train.data.packed import SHARD_CROPS, CropLabels, join, pack, write_shard
 from aerial_train.data.splits import is_held_out
-from aerial_train.data.statistics import Statistics
 from aerial_train.scenes.crops import CropScenes
 
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import U8
+from aerial_train.data.counts import Statistics
 from aerial_train.data.labels import ANY_TARGET, names_of
 from aerial_train.data.manifest import Manifest, write_manifest, write_whole
 from aerial_train.data.splits import is_held_out
-from aerial_train.data.statistics import Statistics
 from aerial_train.scenes.frames import FrameScenes, LabelledTarget
 
 LABELS_FILE: Final = "labels.json"
