@@ -3,15 +3,18 @@
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 
 from aerial_export import engine_gate
+from aerial_export.artefacts import _perturbed, half_of
 from aerial_export.engine_gate import judge_engine, tiled
 from aerial_export.goldens import Golden, GoldenSet
 from aerial_export.tensorrt_graph import fixed_card
 from aerial_export.verify import verify
 from aerial_runtime.backends import open_backend
 from aerial_runtime.backends.fake import FakeBackend
+from aerial_runtime.card import card_from_json
 from aerial_runtime.engine_card import EngineCard, Host, card_path, engine_card_to_json
 from aerial_runtime.errors import CheckError, InputError
 from aerial_runtime.score import LabelledBox
@@ -85,6 +88,17 @@ def test_it_needs_the_fp32_file_and_that_must_be_right(engines):
     shutil.copy(folder / "c.onnx", folder / "s.onnx")
     with pytest.raises(InputError, match="belongs to other weights"):
         judge_engine(engine, folder / "s.onnx", "cuda:0", lambda _: None)
+
+
+def test_an_fp32_file_that_is_wrong_is_no_reference(engines):
+    """Both files have the same wrong weights under the right card: compared with each other they would pass."""
+    folder, _ = engines
+    model = _perturbed(onnx.load(folder / "s.onnx"))
+    (folder / "s.onnx").write_bytes(model.SerializeToString())
+    half, _ = half_of(model, card_from_json(model.metadata_props[0].value, ""), "")
+    (folder / "s.fp16.onnx").write_bytes(half.SerializeToString())
+    with pytest.raises(CheckError, match=r"s\.onnx compared with PyTorch"):
+        verify(folder / "s.orin.10.3.0.fp16.engine", None, lambda _: None)
 
 
 def test_tiles_fill_the_frame_and_carry_their_labels(kit):
