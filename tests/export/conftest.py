@@ -17,6 +17,7 @@ from aerial_runtime.card import Head, LabelSpace, ModelCard, load_label_space
 from aerial_train.checkpoint import classifier_tensors, load_checkpoint, save_checkpoint, segmenter_tensors
 from aerial_train.classifier import Classifier, ClassifierConfig
 from aerial_train.unet import UNet, UNetConfig
+from aerial_train.unetpp import make_unet
 
 SUAS = load_label_space("suas")
 PADS = LabelSpace("pads", (Head("kind", ("round", "square", "none")),))
@@ -46,18 +47,18 @@ def segmenter(folder, config=SMALL, name="model.pt"):
     card = ModelCard(
         kind="segmenter", name="s", label_space=SUAS, inputs=inputs, outputs=outputs, crop_margin=1.3, stride=stride
     )
-    save_checkpoint(folder / name, lived_in(UNet(config)), card)
+    save_checkpoint(folder / name, lived_in(make_unet(config)), card)
     return folder / name
 
 
-def classifier(folder, space=SUAS, crop_size=24, temperature=None, name="model.pt"):
+def classifier(folder, space=SUAS, crop_size=24, temperature=None, name="model.pt", **options):
     torch.manual_seed(3)
     inputs, outputs = classifier_tensors(space, crop_size)
     card = ModelCard(
         kind="classifier", name="c", label_space=space, inputs=inputs, outputs=outputs, crop_margin=1.3,
         crop_size=crop_size, temperature=temperature or {},
     )  # fmt: skip
-    save_checkpoint(folder / name, lived_in(Classifier(ClassifierConfig(filters=(8, 16)), space)), card)
+    save_checkpoint(folder / name, lived_in(Classifier(ClassifierConfig(filters=(8, 16), **options), space)), card)
     return folder / name
 
 

@@ -73,6 +73,15 @@ class Classifier(nn.Module):
         return outputs
 
 
+def classifier_receptive_field(config: ClassifierConfig) -> int:
+    """Return the side in pixels of the square that one cell of the last level sees; the heads read their average."""
+    cells = 1
+    for level in reversed(range(len(config.filters))):
+        cells += 2 * (2 * config.blocks - 1)  # two 3x3 convolutions a block; the first of all may take steps of 2
+        cells = 2 * (cells - 1) + 3 if level else cells + 2
+    return config.stem_stride * (cells - 1) + config.stem_kernel
+
+
 def into_unit_disc(vectors: Tensor) -> Tensor:
     """Return vectors [N, 2], those longer than 1 cut to length 1: the length is the heading's confidence."""
     squared = (vectors * vectors).sum(dim=1, keepdim=True)  # [N, 1]
