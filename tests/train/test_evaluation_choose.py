@@ -73,6 +73,12 @@ def test_what_cannot_be_chosen_stays_and_is_said(kit):
     assert len(few.notes) == 3  # temperature, threshold, target
 
 
+def test_a_few_right_answers_are_no_evidence(kit):
+    confidence = np.where(np.arange(400) < 20, 0.99, 0.9)  # ten in each half, all right; of the rest every second
+    choice = choose(kit, outcomes(confidence, (np.arange(400) < 20) | (np.arange(400) % 4 < 2)), 0.05)
+    assert choice.abstentions == [] and "over 30 answers" in choice.notes[0]
+
+
 def test_the_target_threshold_forgets_how_many_of_each_there_are():
     rng = np.random.default_rng(0)
     yes, no = rng.normal(0.7, 0.1, 3000).clip(0, 1), rng.normal(0.3, 0.1, 3000).clip(0, 1)

@@ -72,7 +72,9 @@ def choose_classifier(card: ModelCard, outcomes: CropOutcomes, score: Classifier
             continue
         found = _abstention(name, confidence, right, abstain_error)
         if found is None:
-            notes.append(f"{name}: no threshold keeps to an error of {100 * abstain_error:g} %; its threshold stays")
+            notes.append(
+                f"{name}: no threshold keeps to an error of {100 * abstain_error:g} % over {MIN_FIT} answers; it stays"
+            )
             continue
         abstentions.append(found)
         abstain[name] = found.threshold
@@ -115,9 +117,11 @@ def balanced_threshold(probability: Floats, is_target: Bools) -> float:
 
 
 def _abstention(name: str, confidence: Floats, right: Bools, error: float) -> Abstention | None:
+    """Return a threshold for the wanted error, None where no threshold keeps to it over MIN_FIT answers: a few right
+    answers by chance are no evidence."""
     rounded = np.round(confidence, DIGITS)
     chosen = coverage_at(rounded[::2], right[::2], error)
-    if chosen.coverage == 0:
+    if chosen.coverage * len(rounded[::2]) < MIN_FIT:
         return None
     answered = rounded[1::2] >= chosen.threshold
     wrong = ~right[1::2] & answered
