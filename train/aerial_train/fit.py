@@ -32,6 +32,7 @@ from aerial_runtime.errors import InputError, ResourceError
 from aerial_train.callbacks import RESUME_FILE, KeepModels, Pictures, StopOnSignal
 from aerial_train.device import describe_device, precision_of, uses_gpu
 from aerial_train.feed import Feed, TrainingData
+from aerial_train.network_summary import describe
 from aerial_train.options import FitOptions, is_main_process
 from aerial_train.run_options import save_options
 from aerial_train.task import Task
@@ -91,6 +92,9 @@ def run_training(job: Job, *, resume: bool, callbacks: Sequence[Callback] = ()) 
     """
     options = job.task.options
     say_once(describe_device(options))
+    if is_main_process():
+        network = job.task.network.to("cuda" if uses_gpu(options) else "cpu")
+        print(describe(network, job.task.images_shape, measured=True), flush=True)
     if is_main_process():
         save_options(options)
     keep, stop = KeepModels(), StopOnSignal(options)

@@ -78,6 +78,12 @@ class ClassifierTask(Task):
         super().__init__(network, criterion, card, options)
         self.scores = ClassifierScores(card.label_space)
 
+    @property
+    def images_shape(self) -> tuple[int, int, int, int]:
+        """Crops of a step on one device, [N, S, S, 3]."""
+        side = self.card.crop_size or 0
+        return self.options.batch // self.options.world_size, side, side, 3
+
     def loss(self, batch: Batch) -> Tensor:
         """Return the weighted sum of all losses of a batch, a scalar."""
         return self._total_loss(self.network(batch["crops"]), batch)

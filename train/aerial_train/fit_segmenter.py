@@ -84,10 +84,17 @@ class SegmenterTask(Task):
 
     def __init__(self, network: UNet, criterion: nn.Module, card: ModelCard, options: SegmenterOptions) -> None:
         super().__init__(network, criterion, card, options)
+        self.segmenter_options = options
         self.mask_scores = MetricCollection(
             {"dice": BinaryF1Score(ignore_index=IGNORED), "jaccard": BinaryJaccardIndex(ignore_index=IGNORED)}
         )
         self.mean_loss = MeanMetric()
+
+    @property
+    def images_shape(self) -> tuple[int, int, int, int]:
+        """Frames of a step on one device, [N, H, W, 3]."""
+        side = self.segmenter_options.frame_size
+        return self.options.batch // self.options.world_size, side, side, 3
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the loss of a batch, a scalar."""

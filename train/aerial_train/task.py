@@ -45,6 +45,11 @@ class Task(pl.LightningModule):
         if options.compile:
             self.network.compile()
 
+    @property
+    def images_shape(self) -> tuple[int, int, int, int]:
+        """Images of a step on one device, [N, H, W, C]."""
+        raise NotImplementedError
+
     def loss(self, batch: Batch) -> Tensor:
         """Return the loss of a training batch, a scalar."""
         raise NotImplementedError
