@@ -93,6 +93,18 @@ def test_the_same_label_in_every_format(tmp_path, boxes):
     assert [listed.source, from_coco.source, from_yolo[0].source] == ["a", "a", "a"]
 
 
+def test_yolo_folders_by_split_are_read_too_but_their_split_is_not(tmp_path):
+    for part in ("train", "valid"):
+        for kind in ("images", "labels"):
+            (tmp_path / part / kind).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / part / "images" / "a_1_png.rf.12ab.png"), picture())
+        (tmp_path / part / "labels" / "a_1_png.rf.12ab.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (tmp_path / "data.yaml").write_text("names: {0: target}\n")
+    photos = read_photos(tmp_path, SUAS).photos
+    assert [len(photo.targets) for photo in photos] == [1, 1]
+    assert [(photo.source, photo.split) for photo in photos] == [("a", "")] * 2
+
+
 def test_coco_attributes_go_before_categories_and_crowds_are_ignored(tmp_path):
     star = SUAS.head("shape").classes.index("star")
     path = coco_of(
@@ -306,6 +318,35 @@ def test_crops_are_cut_by_the_runtimes_rule(boxes):
             assert not (sample.image_bgr == (0, 0, 200)).all(axis=2).any()
             assert set(sample.labels.values()) == {-1} and not sample.heading.any()
     assert len(seen) == crops.count == 8 and sum(sample.is_target for sample in seen.values()) == 4
+
+
+def test_ground_without_target_is_cut_clear_of_every_label(tmp_path):
+    marks = [{"x": x, "y": y, "w": 8, "h": 8} for x in range(10, 190, 60) for y in (20, 80)]
+    folder = label_list(tmp_path / "s", [{"image": f"{f}_1.png", "targets": marks} for f in "abcdefgh"])
+    for path in folder.glob("*.png"):
+        image = np.full((120, 200, 3), 90, np.uint8)
+        for mark in marks:
+            image[mark["y"] : mark["y"] + 8, mark["x"] : mark["x"] + 8] = 255
+        cv2.imwrite(str(path), image)
+    crops = open_crops(str(folder), split="all", **{**CROPS, "margin": 3.0})
+    samples = [crops.sample(0, index) for index in range(crops.count)]
+    nothing = [sample for sample in samples if not sample.is_target]
+    assert len(nothing) == 16 and all((sample.image_bgr == 90).all() for sample in nothing)
+
+
+def test_what_is_ignored_or_tiny_is_not_cut_out_nor_called_ground(tmp_path):
+    targets = [
+        {"x": 50, "y": 40, "w": 30, "h": 20, "ignored": True},
+        {"x": 5, "y": 5, "w": 7, "h": 7},
+        {"x": 100, "y": 40, "w": 30, "h": 20, "degrees": 30},
+    ]
+    folder = label_list(tmp_path / "s", [{"image": "a_1.png", "targets": targets, "complete": False}])
+    crops = open_crops(str(folder), split="all", **CROPS)
+    assert crops.count == 1
+    np.testing.assert_allclose(crops.sample(0, 0).heading, (0.5, -(0.75**0.5)), atol=1e-6)
+    rows = [{"image": "a_1.png", "targets": targets[:2], "complete": False}]
+    with pytest.raises(InputError, match="no target of 8 px or more"):
+        open_crops(str(label_list(tmp_path / "t", rows)), split="all", **CROPS)
 
 
 def test_training_crops_are_a_little_off_and_never_mirrored(boxes):

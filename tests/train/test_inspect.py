@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aerial_runtime.card import load_label_space
+from aerial_runtime.card import Head, LabelSpace, load_label_space
 from aerial_train import cli
+from aerial_train.data.checks import check_classes
+from aerial_train.data.counts import Statistics
 from aerial_train.data.duplicates import Duplicates
 from aerial_train.data.findings import Findings
 from aerial_train.data.manifest import Manifest, write_manifest
@@ -140,6 +142,10 @@ def brighter_picture(folder):
     cv2.imwrite(str(folder / "images" / "2.png"), cv2.convertScaleAbs(noise(1), alpha=1.1, beta=9))
 
 
+def no_splits(folder):
+    change(folder, images={k: {"split": None} for k in range(1, 5)})
+
+
 def other_count(folder):
     write_manifest(folder, Manifest(kind="frames", recipe="flight", settings={}, seed=0, label_space=SUAS, count=5))
 
@@ -171,6 +177,17 @@ def test_wrong_frames_fail_with_file_and_reason(frames, capsys, spoil, named):
     code, text = inspect(frames, capsys)
     assert code == 6 and any(named in line for line in errors_of(text)), text
     assert text.splitlines()[-1].startswith("aerial-train inspect: error: ")
+
+
+@pytest.mark.parametrize(
+    ("source", "named"), [("s2", "in two sources, which may come to lie in train and in val: 1"), ("s1", "twice: 1 (")]
+)
+def test_copies_in_two_sources_are_worse_than_in_one(frames, capsys, source, named):
+    same_picture(frames)
+    no_splits(frames)
+    change(frames, images={2: {"source": source}})
+    code, text = inspect(frames, capsys)
+    assert code == 0 and f"warning  the same picture {named}" in text
 
 
 def test_doubtful_frames_are_warned_of(frames, capsys):
@@ -303,6 +320,25 @@ def test_scenes_are_drawn_and_checked(tmp_path, capsys):
         words = ("--kind", kind, "--recipe", recipe, "--count", "6", "--backgrounds", str(tmp_path))
         code, text = inspect("scenes", capsys, *words, "--sheet", str(tmp_path / f"{kind}.png"))
         assert code == 0 and f"6 {kind} drawn" in text and "a second on one core" in text
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ((50, 50, 50), []),
+        ((50, 50, 0), ["kind: no target is c"]),
+        ((90, 80, 3), ["kind: of 173, rare are c 3"]),
+        ((120, 30, 11), ["kind: a 120 against c 11"]),
+        ((0, 0, 0), ["no target has a known kind"]),
+    ],
+)
+def test_classes_are_compared(counts, said):
+    statistics, findings = Statistics(LabelSpace("x", (Head("kind", ("a", "b", "c")),))), Findings()
+    for index, count in enumerate(counts):
+        statistics.add_frame([({"kind": index}, 20.0)] * count, (0, 0, 0))
+    statistics.add_frame([({"kind": -1}, 20.0)] * 7, (0, 0, 0))
+    check_classes(findings, statistics)
+    assert [finding.what for finding in findings.all()] == said
 
 
 def test_duplicates_are_told_from_different_pictures():

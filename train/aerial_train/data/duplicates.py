@@ -26,16 +26,16 @@ class Duplicates:
     def __init__(self) -> None:
         self._first: dict[tuple[tuple[int, ...], bytes], int] = {}
         self._names: list[str] = []
-        self._splits: list[str] = []
+        self._sides: list[tuple[str, str]] = []
         self._same: list[tuple[int, int]] = []
         self._thumbs: list[F32] = []
         self._thumb_of: list[int] = []
 
-    def add(self, name: str, picture: U8, split: str = "") -> None:
+    def add(self, name: str, picture: U8, split: str = "", source: str = "") -> None:
         """Take one picture, uint8 [H, W, 3]; split: train, val or "" where it has none yet."""
         number = len(self._names)
         self._names.append(name)
-        self._splits.append(split)
+        self._sides.append((split, source))
         key = picture.shape, hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
         first = self._first.setdefault(key, number)
         if first != number:
@@ -68,8 +68,11 @@ class Duplicates:
 
     def _note(self, findings: Findings, one: int, other: int, what: str) -> None:
         place = f"{self._names[one]} = {self._names[other]}"
-        if {self._splits[one], self._splits[other]} == {"train", "val"}:
+        (split, source), (other_split, other_source) = self._sides[one], self._sides[other]
+        if {split, other_split} == {"train", "val"}:
             findings.add("error", f"{what} in train and in val", place)
+        elif not split and source != other_source:
+            findings.add("warning", f"{what} in two sources, which may come to lie in train and in val", place)
         else:
             findings.add("warning", f"{what} twice", place)
 

@@ -117,7 +117,7 @@ def examine_photos(photos: PhotoSet, manifest: Manifest | None, margin: float) -
         for number, photo in enumerate(photos.photos, 1):
             picture = _look_at_photo(done.findings, photo)
             if picture is not None:
-                duplicates.add(photo.name, picture, photo.split)
+                duplicates.add(photo.name, picture, photo.split, photo.source)
                 shrink = margin if photo.is_crop else 1.0
                 sizes = [(t.labels, max(t.box.width, t.box.height) / shrink) for t in photo.targets if not t.ignored]
                 done.statistics.add_frame(sizes, cv2.mean(picture)[:3])

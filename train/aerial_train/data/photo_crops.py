@@ -25,6 +25,7 @@ MIN_TARGET_PX = 8  # longer side; of less not even the shape can be told
 CELL_PX = 4  # the segmenter's stride: boxes in flight are as coarse as its cells
 NOTHING_SHARE = 0.25  # crops of bare ground, of the number of targets
 NOTHING_PX = (12.0, 180.0)  # their size where there are no targets to go by, log-uniform
+TRIES = 60  # to find room without a label in a photo
 KEPT_SIDES = 4  # the kept part is at most so many times as wide as the crop, as the runtime thins it
 
 
@@ -194,11 +195,13 @@ def _nothings(
 def _free_place(rng: Rng, photo: Photo, size: float, margin: float) -> Box | None:
     """Find a square whose crop shows nothing of any label; smaller where there is no room; None where there is none."""
     size = min(size, 0.5 * photo.width, 0.5 * photo.height)
-    while size >= MIN_TARGET_PX:
+    if size < 1:
+        return None
+    for _ in range(TRIES):
         side = round(size)
         box = Box(int(rng.integers(photo.width - side + 1)), int(rng.integers(photo.height - side + 1)), side, side)
         x, y, crop_side = square_around(box, margin)
         if all(clipped(target.box, x, y, crop_side, crop_side) is None for target in photo.targets):
             return box
-        size *= 0.95
+        size = max(MIN_TARGET_PX, 0.95 * size)
     return None
