@@ -19,7 +19,7 @@ class UNetConfig:
     in_channels: int = 3
     out_channels: int = 1
     filters: tuple[int, ...] = (16, 32, 64, 128)  # per level, the finest first; the length is the depth
-    convs: int = 1  # 3x3 convolutions per level
+    convs: int = 1  # convolutions per level
     skip: Literal["concat", "add"] = "add"
     up: Literal["transpose", "nearest"] = "nearest"  # nearest: 1x1 convolution, then nearest upsampling
     stem: Literal["none", "patch2", "patch4", "patch8", "conv2", "conv4", "conv8"] = "conv4"
