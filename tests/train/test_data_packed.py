@@ -127,6 +127,7 @@ def test_manifests_that_are_none(folder):
         ("{", "not a dataset's manifest"),
         (json.dumps(manifest | {"schema": "aerial.dataset/1"}), r"another version \(aerial.dataset/1"),
         (json.dumps(manifest | {"kind": "films"}), "not a dataset's manifest"),
+        (json.dumps(manifest | {"settings": {"size": 16}}), "need size and margin"),
     ):
         path.write_text(content)
         with pytest.raises(InputError, match=named):

@@ -226,6 +226,25 @@ def test_polygons_are_filled_and_ignored_objects_left_out(tmp_path):
     assert [target.truncated for target in sample.targets] == [False, True, True]
 
 
+def test_drawn_masks_go_before_boxes_and_polygons(tmp_path):
+    path = coco_of(tmp_path / "c", [
+        {"bbox": [50, 40, 30, 20], "segmentation": [POLYGON]},
+        {"bbox": [0, 40, 20, 20], "attributes": {"truncated": True}},
+    ])  # fmt: skip
+    mask = np.zeros((120, 200), np.uint8)
+    mask[45:55, 60:70] = 200
+    (tmp_path / "c" / "masks").mkdir()
+    cv2.imwrite(str(tmp_path / "c" / "masks" / "a_1.png"), mask)
+    whole = open_frames(str(path), split="all", **WHOLE).sample(0, 0)
+    np.testing.assert_array_equal(whole.mask, mask)
+    assert whole.ignore is None
+    frames = open_frames(str(path), split="all", **WINDOWS)
+    for index in range(20):
+        sample = frames.sample(0, index)
+        red = (sample.image_bgr == (0, 0, 200)).all(axis=2)
+        assert red[sample.mask > 0].all() and (sample.mask > 0).sum() <= 100
+
+
 def test_where_labels_are_missing_only_their_surroundings_count(tmp_path):
     path = coco_of(tmp_path / "c", [{"bbox": [50, 40, 30, 20], "segmentation": [POLYGON]}], complete=False)
     sample = open_frames(str(path), split="all", **WHOLE).sample(0, 0)

@@ -48,6 +48,13 @@ def test_whole_sources_are_held_out_and_about_the_share():
     assert [photo.split for photo in with_splits(photos_of(sizes), 0.2, 1, "here")] != [photo.split for photo in found]
 
 
+@pytest.mark.parametrize(("share", "held_out"), [(0.1, 2), (0.3, 5), (0.5, 10), (0.01, 2)])
+def test_of_few_sources_those_are_taken_that_come_near_the_share(share, held_out):
+    for seed in range(20):
+        found = with_splits(photos_of({"a": 10, "b": 5, "c": 3, "d": 2}), share, seed, "here")
+        assert abs(sum(photo.split == "val" for photo in found) - held_out) <= 1 + (share > 0.2)
+
+
 def test_both_sides_have_something_where_there_are_two_sources():
     for sizes in ({"a": 90, "b": 1}, {"a": 1, "b": 1}, {"a": 50, "b": 50}):
         for share in (0.01, 0.1, 0.9):

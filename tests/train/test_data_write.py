@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aerial_runtime.card import load_label_space
-from aerial_runtime.errors import ResourceError
+from aerial_runtime.errors import InputError, ResourceError
 from aerial_train import cli
 from aerial_train.data import open_crops, open_frames, write_crops, write_frames
 from aerial_train.data.manifest import Manifest, new_folder, write_whole
@@ -182,6 +182,14 @@ def test_ctrl_c_leaves_a_smaller_dataset(kind, left, tmp_path, ground, capsys):
         assert len(list((tmp_path / "d" / "images").iterdir())) == left
 
 
+def test_an_error_in_a_scene_is_told_and_the_rest_kept(tmp_path, ground):
+    writer = writer_of("frames", tmp_path / "d", ground)
+    writer.scenes = Stops(writer.scenes, 9, InputError("cannot read the background x.jpg"))
+    with pytest.raises(InputError, match=r"x\.jpg"):
+        write_scenes(writer, 40, 1)
+    assert open_frames(str(tmp_path / "d"), split="all", **WHOLE).count == 8
+
+
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -249,7 +257,8 @@ def test_files_are_whole_or_not_there(tmp_path):
         (["--size", "4x4"], 2, "16x16"),
         (["--kind", "crops", "--size", "64x64"], 2, "--size cannot be given with --kind crops"),
         (["--crop-size", "64", "--margin", "1.5"], 2, "--crop-size and --margin cannot be given with --kind frames"),
-        (["--kind", "crops", "--margin", "0.5"], 2, "margin"),
+        (["--kind", "crops", "--margin", "0"], 2, "margin"),
+        (["--kind", "crops", "--crop-size", "0"], 2, "at least 8 px"),
         (["--val", "1"], 2, "--val"),
         (["--val", "0.1", "--count", "5"], 2, "leaves one side empty"),
         (["--backgrounds", "none"], 3, "none"),

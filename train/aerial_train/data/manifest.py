@@ -39,6 +39,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "sc
     generator: str = f"aerial {__version__}"
     schema_: str = DATASET_SCHEMA
 
+    def __post_init__(self) -> None:
+        """Raise ValueError (msgspec turns it into a ValidationError) where crops do not say how they were cut."""
+        if self.kind == "crops" and not {"size", "margin"} <= self.settings.keys():
+            raise ValueError("the settings of crops need size and margin")
+
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write or replace a folder's manifest; what stood there stays until the new one is whole. Raises OSError."""

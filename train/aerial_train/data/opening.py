@@ -25,6 +25,7 @@ from aerial_train.scenes.crops import CROP_RECIPES, CropScenes
 from aerial_train.scenes.frames import FRAME_RECIPES, FrameScenes
 
 SCENES: Final = "scenes"
+ANOTHER_SPACE: Final = "give the --label-space it was written with"
 Recipe = TypeVar("Recipe")
 
 
@@ -136,16 +137,17 @@ def check_label_space(found: LabelSpace, wanted: LabelSpace, where: str) -> None
     """Raise InputError that names the first difference where labels of one space cannot be read as another's."""
     names = [[head.name for head in space.heads] for space in (found, wanted)]
     if names[0] != names[1]:
-        raise InputError(f"{where} has the heads {names[0]}, the label space {wanted.name!r} has {names[1]}; {_OTHER}")
+        raise InputError(
+            f"{where} has the heads {names[0]}, the label space {wanted.name!r} has {names[1]}; {ANOTHER_SPACE}"
+        )
     for one, other in zip(found.heads, wanted.heads, strict=True):
         if one.classes != other.classes:
             strange = sorted(set(one.classes) ^ set(other.classes)) or "the same, in another order"
-            raise InputError(f"{where} has other classes of {one.name!r} than {wanted.name!r} ({strange}); {_OTHER}")
+            raise InputError(
+                f"{where} has other classes of {one.name!r} than {wanted.name!r} ({strange}); {ANOTHER_SPACE}"
+            )
     if found.heading != wanted.heading:
-        raise InputError(f"{where} has another heading than the label space {wanted.name!r}; {_OTHER}")
-
-
-_OTHER: Final = "give the --label-space it was written with"
+        raise InputError(f"{where} has another heading than the label space {wanted.name!r}; {ANOTHER_SPACE}")
 
 
 def _check_margin(manifest: Manifest, margin: float, where: str) -> None:

@@ -23,7 +23,7 @@ from aerial_train.scenes.target import UNKNOWN
 
 MIN_TARGET_PX = 8  # longer side; of less not even the shape can be told
 CELL_PX = 4  # the segmenter's stride: boxes in flight are as coarse as its cells
-NOTHING_SHARE = 0.25  # crops of bare ground, of the number of targets
+NOTHING_SHARE = 0.25  # crops of bare ground, of the number of targets; at least one a photo
 NOTHING_PX = (12.0, 180.0)  # their size where there are no targets to go by, log-uniform
 TRIES = 60  # to find room without a label in a photo
 KEPT_SIDES = 4  # the kept part is at most so many times as wide as the crop, as the runtime thins it
@@ -110,7 +110,7 @@ class PhotoCrops:
     def _crop(self, number: int, rng: Rng) -> U8:
         patch = self._patch(number)
         if not self.jitter:
-            return patch.image_bgr
+            return patch.image_bgr.copy()
         box, scale = self.items[number].box, patch.scale
         left, top, right, bottom = box_errors(rng, CELL_PX, max(box.width, box.height)).tolist()
         x, y = (box.x - left - patch.x) * scale, (box.y - top - patch.y) * scale
@@ -145,14 +145,10 @@ class PhotoCrops:
         x0, y0, x1, y1 = max(0, x - error), max(0, y - error), x + side + error, y + side + error
         part = picture[y0 : min(y1, height), x0 : min(x1, width)]
         scale = min(1.0, KEPT_SIDES * self.crop_size / side)
-        if scale < 1:
-            return Patch(
-                np.asarray(cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8),
-                x0,
-                y0,
-                scale,
-            )
-        return Patch(part.copy(), x0, y0, 1.0)
+        if scale == 1:
+            return Patch(part.copy(), x0, y0, scale)
+        smaller = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        return Patch(np.asarray(smaller, np.uint8), x0, y0, scale)
 
 
 def _targets(photos: Sequence[Photo], margin: float) -> list[Item]:

@@ -79,7 +79,7 @@ class PhotoFrames:
 
 
 class PictureCache:
-    """Decoded photos, the newest up to CACHED_BYTES: many windows are cut from one that took 0.1 s to decode."""
+    """Decoded photos, the newest up to CACHED_BYTES: many windows are cut from one that was long to decode."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Path, U8] = OrderedDict()
@@ -142,7 +142,7 @@ def _truth(photo: Photo, x: int, y: int, width: int, height: int) -> tuple[U8, U
     if photo.mask_path is not None:
         _paste(mask, read_mask(photo.mask_path), x, y)
     for target in photo.targets:
-        if target.ignored or (target.truncated and not target.polygons):
+        if target.ignored:
             _fill(ignore, target.box, x, y, 255)
         elif photo.mask_path is None:
             _draw(mask, ignore, target, x, y)
@@ -153,30 +153,32 @@ def _truth(photo: Photo, x: int, y: int, width: int, height: int) -> tuple[U8, U
 
 def _draw(mask: U8, ignore: U8, target: PhotoTarget, x: int, y: int) -> None:
     """Draw one target into a window whose corner is at x, y."""
+    for polygon in target.polygons:
+        _draw_polygon(mask, polygon - np.array((x, y), np.float32))
     if target.polygons:
-        for polygon in target.polygons:
-            _draw_polygon(mask, polygon - np.array((x, y), np.float32))
         return
     _fill(ignore, target.box, x, y, 255)
-    box = target.box
-    centre = (box.x - x + box.width / 2, box.y - y + box.height / 2)
-    radii = (SURE_SHARE / 2 * box.width, SURE_SHARE / 2 * box.height)
-    angles = np.linspace(0, 2 * math.pi, 32, endpoint=False)
-    sure = np.zeros_like(mask)
-    _draw_polygon(sure, (np.stack((np.cos(angles), np.sin(angles)), axis=1) * radii + centre).astype(np.float32))
-    np.maximum(mask, sure, out=mask)
-    ignore[sure > 127] = 0
+    if not target.truncated:
+        box, angles = target.box, np.linspace(0, 2 * math.pi, 32, endpoint=False)
+        radii = (SURE_SHARE / 2 * box.width, SURE_SHARE / 2 * box.height)
+        centre = (box.x - x + box.width / 2, box.y - y + box.height / 2)
+        ellipse = np.stack((np.cos(angles), np.sin(angles)), axis=1) * radii + centre
+        _draw_polygon(mask, ellipse.astype(np.float32), ignore)
 
 
-def _draw_polygon(mask: U8, points: F32) -> None:
-    """Fill a polygon, float32 [K, 2] in the mask's pixels, where it is inside the mask."""
+def _draw_polygon(mask: U8, points: F32, ignore: U8 | None = None) -> None:
+    """Fill a polygon, float32 [K, 2] in the mask's pixels, where it is inside the mask; `ignore` ends there."""
     height, width = mask.shape
     low, high = np.floor(points.min(axis=0)), np.ceil(points.max(axis=0))
     x0, y0 = max(0, int(low[0])), max(0, int(low[1]))
     x1, y1 = min(width, int(high[0])), min(height, int(high[1]))
-    if x1 > x0 and y1 > y0:
-        part = mask[y0:y1, x0:x1]
-        np.maximum(part, coverage((points,), x0, y0, x1 - x0, y1 - y0, supersample=2), out=part)
+    if x1 <= x0 or y1 <= y0:
+        return
+    covered = coverage((points,), x0, y0, x1 - x0, y1 - y0, supersample=2)
+    part = mask[y0:y1, x0:x1]
+    np.maximum(part, covered, out=part)
+    if ignore is not None:
+        ignore[y0:y1, x0:x1][covered > 127] = 0
 
 
 def _fill(plane: U8, box: Box, x: int, y: int, value: int) -> None:

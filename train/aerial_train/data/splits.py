@@ -56,13 +56,21 @@ def with_splits(photos: Sequence[Photo], share: float, seed: int, where: str) ->
 
 
 def _val_sources(sizes: Counter[str], share: float, seed: int) -> set[str]:
-    """Take sources in an order of the seed's own, each that brings the share nearer; at least one, never all."""
+    """Take sources that fit into the share, in an order of the seed's own, then one more if that brings it nearer.
+
+    At least one is taken and at least one left, where there are two.
+    """
     if not share or len(sizes) < 2:
         return set()
     wanted, taken, val = share * sizes.total(), 0, set[str]()
     ordered = sorted(sizes, key=lambda source: hashlib.sha256(f"{seed}/{source}".encode()).digest())
-    for source in ordered[:-1]:
-        if abs(taken + sizes[source] - wanted) < abs(taken - wanted):
+    for source in ordered:
+        if taken + sizes[source] <= wanted:
             val.add(source)
             taken += sizes[source]
-    return val or {min(ordered, key=lambda source: sizes[source])}
+    rest = [source for source in ordered if source not in val]
+    nearest = min(rest, key=lambda source: abs(taken + sizes[source] - wanted))
+    nearer = abs(taken + sizes[nearest] - wanted) < abs(taken - wanted)
+    if not val or (nearer and len(rest) > 1):
+        val.add(nearest)
+    return val

@@ -8,20 +8,21 @@ thousand, `crops-NNNNN.npy` and `labels-NNNNN.npz`.
 from __future__ import annotations
 
 import argparse
+import math
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from aerial_runtime.card import LabelSpace, load_label_space
-from aerial_runtime.errors import ResourceError, UsageError
+from aerial_runtime.errors import AerialError, ResourceError, UsageError
 from aerial_runtime.say import say
 from aerial_train.data.copy_photos import copy_photos
 from aerial_train.data.manifest import Kind, Manifest, new_folder, write_manifest
 from aerial_train.data.opening import chosen_recipe
 from aerial_train.data.progress import progress
 from aerial_train.data.rendering import rendered
-from aerial_train.data.splits import VAL_SHARE, is_held_out
+from aerial_train.data.splits import VAL_SHARE
 from aerial_train.data.write_crops import CropWriter
 from aerial_train.data.write_frames import FOLDERS, FrameWriter
 from aerial_train.scenes.backgrounds import Backgrounds
@@ -68,8 +69,7 @@ def run(args: argparse.Namespace) -> int:
     _refuse(args, OF_KIND["crops" if kind == "frames" else "frames"], f"--kind {kind}")
     if count < 1 or (args.workers is not None and args.workers < 1):
         raise UsageError(f"--count and --workers must be at least 1, they are {count} and {args.workers}")
-    held_out = sum(is_held_out(index, args.val) for index in range(count))
-    if args.val and not 0 < held_out < count:
+    if args.val and not 0 < math.floor(count * args.val) < count:
         raise UsageError(f"--val {args.val} of --count {count} leaves one side empty; give more pictures, or --val 0")
     scenes = _scenes(args, kind, space)
     manifest = Manifest(
@@ -105,8 +105,8 @@ class Writer(Protocol[Part]):
 
 
 def write_scenes(writer: Writer[Part], count: int, workers: int) -> int:
-    """Render and write; return the exit code. Raises ResourceError where not all could be written."""
-    failed: OSError | None = None
+    """Render and write; return the exit code. Raises AerialError where not all could be written; the rest is kept."""
+    failed: OSError | AerialError | None = None
     interrupted = False
     try:
         write_manifest(writer.folder, writer.manifest)  # also of what a power cut leaves
@@ -116,20 +116,21 @@ def write_scenes(writer: Writer[Part], count: int, workers: int) -> int:
                 show(writer.add(part))
     except KeyboardInterrupt:
         interrupted = True
-    except OSError as error:
+    except (OSError, AerialError) as error:
         failed = error
     try:
         writer.finish()
     except OSError as error:
         failed = failed or error
+    if isinstance(failed, AerialError):
+        raise failed
     if failed is not None:
         raise ResourceError(
             f"only {writer.count} of {count} {writer.manifest.kind} could be written to {writer.folder} "
             f"({failed.strerror or 'is the disk full?'}); they can be used as they are, or make room and begin anew"
         ) from failed
-    say(
-        f"{writer.folder}: {writer.count} {writer.manifest.kind}" + (f", interrupted of {count}" if interrupted else "")
-    )
+    ending = f", interrupted of {count}" if interrupted else ""
+    say(f"{writer.folder}: {writer.count} {writer.manifest.kind}{ending}")
     return INTERRUPTED if interrupted else 0
 
 
@@ -145,7 +146,10 @@ def _scenes(args: argparse.Namespace, kind: str, space: LabelSpace) -> FrameScen
         frames = FrameScenes(space, chosen_recipe(name, FRAME_RECIPES, kind), Backgrounds(args.backgrounds), args.seed)
         return frames if args.size is None else frames.with_size(*parse_size(args.size))
     recipe = chosen_recipe(name, CROP_RECIPES, kind)
-    recipe = replace(recipe, size=args.crop_size or recipe.size, margin=args.margin or recipe.margin)
+    if args.crop_size is not None:
+        recipe = replace(recipe, size=args.crop_size)
+    if args.margin is not None:
+        recipe = replace(recipe, margin=args.margin)
     return CropScenes(space, recipe, Backgrounds(args.backgrounds), args.seed)
 
 
