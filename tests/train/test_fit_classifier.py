@@ -61,6 +61,7 @@ def test_pictures_and_confusion_matrices_for_tensorboard(tmp_path, colour_crops)
         ({"head_weights": "kinds=2"}, "'kind'"),
         ({"stem_kernel": 4}, "cannot be built"),
         ({"activation": "silo"}, "'silu'"),
+        ({"crop_size": 4}, "--crop-size must be within 8"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_nearest(tmp_path, arrows, changes, message):

@@ -164,6 +164,8 @@ def classifier_job(options: ClassifierOptions) -> Job:
 
 def classifier_task(options: ClassifierOptions, space: LabelSpace) -> ClassifierTask:
     """Return an untrained network, or that of --init, with its loss and card. Raises UsageError, ModelError."""
+    if not 8 <= options.crop_size <= 512:
+        raise UsageError(f"--crop-size must be within 8..512 pixels, is {options.crop_size}")
     prepare(options)
     start = open_start(options, space, "classifier")
     network = Classifier(network_config(options, start.network.config if start else None), space)
