@@ -11,8 +11,10 @@ from torch import nn
 import aerial_export.to_onnx
 from aerial_export.artefacts import export_model
 from aerial_export.golden_inputs import probe_crops, probe_frames
-from aerial_export.goldens import Input
+from aerial_export.goldens import Input, goldens_beside
+from aerial_export.parity import check_parity
 from aerial_export.to_onnx import build_model
+from aerial_runtime.backends import open_backend
 from aerial_runtime.card import Head, LabelSpace, ModelCard, load_label_space
 from aerial_train.checkpoint import classifier_tensors, load_checkpoint, save_checkpoint, segmenter_tensors
 from aerial_train.classifier import Classifier, ClassifierConfig
@@ -118,3 +120,15 @@ def exported(built, tmp_path_factory):
 @pytest.fixture
 def pads():
     return PADS
+
+
+@pytest.fixture(scope="session")
+def export_checkpoint():
+    """Export a checkpoint, and return how the FP32 file compares with PyTorch."""
+
+    def export(source, output, draw):
+        export_model(source, output, progress=lambda _: None, draw=draw)
+        with open_backend(output, "cpu") as backend:
+            return check_parity(backend, goldens_beside(output, backend.card), "fp32")
+
+    return export

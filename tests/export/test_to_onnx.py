@@ -7,11 +7,9 @@ import pytest
 import torch
 
 import aerial_export.to_onnx
-from aerial_export.artefacts import export_model
 from aerial_export.golden_inputs import probe_crops, probe_frames
-from aerial_export.goldens import Input, goldens_beside
+from aerial_export.goldens import Input
 from aerial_export.graph_contract import check_contract
-from aerial_export.parity import check_parity
 from aerial_export.to_onnx import build_model
 from aerial_runtime.backends import open_backend
 from aerial_runtime.card import CARD_METADATA_KEY, card_from_json
@@ -38,19 +36,12 @@ def some_frames(card):
     return [*no_scenes(card), Input("scene", frame, is_scene=True)]
 
 
-def export_checkpoint(source, output, draw):
-    """Export, and return how the FP32 file compares with PyTorch."""
-    export_model(source, output, progress=lambda _: None, draw=draw)
-    with open_backend(output, "cpu") as backend:
-        return check_parity(backend, goldens_beside(output, backend.card), "fp32")
-
-
 def opened(path):
     return onnx.load(path)
 
 
 @pytest.mark.parametrize("config", ARCHITECTURES, ids=lambda config: f"{config.stem}-{config.up}-{config.skip}")
-def test_segmenter_agrees_and_keeps_the_contract(save_segmenter, tmp_path, config):
+def test_segmenter_agrees_and_keeps_the_contract(export_checkpoint, save_segmenter, tmp_path, config):
     source = save_segmenter(config)
     report = export_checkpoint(source, tmp_path / "m.onnx", some_frames)
     assert report.inputs == 8
@@ -69,7 +60,9 @@ def test_segmenter_agrees_and_keeps_the_contract(save_segmenter, tmp_path, confi
     )
 
 
-def test_the_map_spans_both_halves_so_that_agreement_means_something(save_segmenter, tmp_path, quick_build):
+def test_the_map_spans_both_halves_so_that_agreement_means_something(
+    export_checkpoint, save_segmenter, tmp_path, quick_build
+):
     export_checkpoint(save_segmenter(), tmp_path / "m.onnx", no_scenes)
     with open_backend(tmp_path / "m.onnx", "cpu") as backend:
         blocks = RNG.integers(0, 256, (1, 9, 17, 3), dtype=np.uint8).repeat(37, axis=1).repeat(31, axis=2)
@@ -78,13 +71,13 @@ def test_the_map_spans_both_halves_so_that_agreement_means_something(save_segmen
     assert 0.02 < (mask >= 128).mean() < 0.98 and mask.std() > 5
 
 
-def test_nothing_of_this_machine_travels_in_the_file(save_segmenter, tmp_path, quick_build):
+def test_nothing_of_this_machine_travels_in_the_file(export_checkpoint, save_segmenter, tmp_path, quick_build):
     export_checkpoint(save_segmenter(), tmp_path / "m.onnx", no_scenes)
     data = (tmp_path / "m.onnx").read_bytes()
     assert b"site-packages" not in data and b"/aerial_train/" not in data and len(data) < 40_000
 
 
-def test_classifier_agrees_with_calibrated_heads(save_classifier, tmp_path):
+def test_classifier_agrees_with_calibrated_heads(export_checkpoint, save_classifier, tmp_path):
     cold, warm = tmp_path / "cold.onnx", tmp_path / "warm.onnx"
     export_checkpoint(save_classifier(), cold, no_scenes)
     export_checkpoint(save_classifier(temperature={"letter": 5.0, "target": 3.0}, name="warm.pt"), warm, no_scenes)
@@ -102,7 +95,7 @@ def test_classifier_agrees_with_calibrated_heads(save_classifier, tmp_path):
         assert np.allclose(after[name], before[name], atol=1e-5)
 
 
-def test_a_second_label_space(save_classifier, tmp_path, pads):
+def test_a_second_label_space(export_checkpoint, save_classifier, tmp_path, pads):
     report = export_checkpoint(save_classifier(pads, crop_size=17), tmp_path / "m.onnx", no_scenes)
     assert [output.output for output in report.outputs] == ["kind", "target"]
     with open_backend(tmp_path / "m.onnx", "cpu") as backend:
@@ -111,7 +104,9 @@ def test_a_second_label_space(save_classifier, tmp_path, pads):
 
 
 @pytest.mark.parametrize("kind", ["segmenter", "classifier"])
-def test_a_wrong_model_fails_and_leaves_no_file(kind, save_segmenter, save_classifier, tmp_path, monkeypatch):
+def test_a_wrong_model_fails_and_leaves_no_file(
+    export_checkpoint, kind, save_segmenter, save_classifier, tmp_path, monkeypatch
+):
     """The negative control: the graph of slightly other weights must not pass for this checkpoint's."""
     source = save_segmenter() if kind == "segmenter" else save_classifier()
     output = tmp_path / "m.onnx"
@@ -130,7 +125,7 @@ def test_a_wrong_model_fails_and_leaves_no_file(kind, save_segmenter, save_class
     assert sorted(file.name for file in tmp_path.iterdir()) == ["m.onnx", "model.pt"]
 
 
-def test_a_graph_that_breaks_the_contract_is_not_kept(save_segmenter, tmp_path, monkeypatch, built):
+def test_a_graph_that_breaks_the_contract_is_not_kept(export_checkpoint, save_segmenter, tmp_path, monkeypatch, built):
     source = save_segmenter()
     model = copy.deepcopy(built[load_checkpoint(source).card.weights_sha256])
     model.ir_version = 11
@@ -140,7 +135,7 @@ def test_a_graph_that_breaks_the_contract_is_not_kept(save_segmenter, tmp_path, 
     assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
 
 
-def test_weights_that_are_not_numbers_are_refused(save_classifier, tmp_path):
+def test_weights_that_are_not_numbers_are_refused(export_checkpoint, save_classifier, tmp_path):
     from aerial_train.checkpoint import save_checkpoint
 
     loaded = load_checkpoint(save_classifier())

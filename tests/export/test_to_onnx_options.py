@@ -3,8 +3,8 @@
 import onnx
 import pytest
 
+from aerial_export.golden_inputs import probe_crops, probe_frames
 from aerial_export.graph_contract import check_contract
-from aerial_export.to_onnx import export_checkpoint
 from aerial_train.checkpoint import load_checkpoint
 from aerial_train.unet import UNetConfig
 
@@ -29,12 +29,12 @@ OPTIONS = [
 ]
 
 
-def no_scenes(_card):
-    return []
+def no_scenes(card):
+    return probe_frames() if card.kind == "segmenter" else probe_crops(card.crop_size)
 
 
 @pytest.mark.parametrize(("options", "inside", "absent"), OPTIONS, ids=["valid", "average", "nest"])
-def test_segmenters(save_segmenter, tmp_path, options, inside, absent):
+def test_segmenters(export_checkpoint, save_segmenter, tmp_path, options, inside, absent):
     source = save_segmenter(UNetConfig(**{"filters": (4, 6, 8)} | options))
     report = export_checkpoint(source, tmp_path / "m.onnx", no_scenes)
     assert report.inputs == 7 and report.outputs[0].max_error <= 1
@@ -47,7 +47,7 @@ def test_segmenters(save_segmenter, tmp_path, options, inside, absent):
     assert operators.count("Conv") + operators.count("ConvTranspose") == len(in_flight)
 
 
-def test_classifier(save_classifier, tmp_path):
+def test_classifier(export_checkpoint, save_classifier, tmp_path):
     report = export_checkpoint(save_classifier(activation="silu", dropout=0.4), tmp_path / "m.onnx", no_scenes)
     assert max(output.max_error for output in report.outputs) < 1e-4
     assert not {"Relu", "Dropout"} & {node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node}

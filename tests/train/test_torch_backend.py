@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from aerial_export.to_onnx import export_checkpoint
+from aerial_export.artefacts import export_model
+from aerial_export.golden_inputs import probe_crops, probe_frames
 from aerial_runtime.card import ModelCard, load_label_space
 from aerial_runtime.errors import InputError, ResourceError
 from aerial_train.checkpoint import classifier_tensors, save_checkpoint, segmenter_tensors
@@ -14,6 +15,11 @@ from aerial_train.torch_backend import TorchBackend, open_model
 from aerial_train.unet import UNet, UNetConfig
 
 SUAS = load_label_space("suas")
+
+
+def probes(card):
+    """Inputs of the gate that cost no drawing."""
+    return probe_frames() if card.kind == "segmenter" else probe_crops(card.crop_size)
 
 
 def lively(network):
@@ -46,7 +52,7 @@ def pairs(tmp_path_factory):
         temperature={"letter": 0.2, "target": 3.0},
     ))  # fmt: skip
     for kind in ("segmenter", "classifier"):
-        export_checkpoint(folder / f"{kind}.pt", folder / f"{kind}.onnx", lambda card: [])
+        export_model(folder / f"{kind}.pt", folder / f"{kind}.onnx", lambda _: None, probes)
     return {kind: (folder / f"{kind}.pt", folder / f"{kind}.onnx") for kind in ("segmenter", "classifier")}
 
 
