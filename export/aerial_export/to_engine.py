@@ -203,12 +203,11 @@ def _profile(builder: trt.Builder, facts: EngineCard) -> trt.IOptimizationProfil
     """Return the least, the usual and the largest shape of the input."""
     spec = facts.card.inputs[0]
     largest = facts.largest_shape(spec)
-    usual = min(USUAL_CROPS, facts.max_crops or 1)
+    least, usual = largest, largest  # of a frame there is one size alone
+    if facts.max_crops is not None:
+        least, usual = ((count, *largest[1:]) for count in (1, min(USUAL_CROPS, facts.max_crops)))
     profile = builder.create_optimization_profile()
-    least, best = (
-        tuple(count if isinstance(axis, str) else axis for axis in spec.shape) for count in (1, usual)
-    )  # a frame's are all the same
-    profile.set_shape(spec.name, least, best, largest)
+    profile.set_shape(spec.name, least, usual, largest)
     return profile
 
 
@@ -225,9 +224,8 @@ def _set_cache(config: trt.IBuilderConfig, known: bytes, progress: Progress) -> 
 def _interruptible(build: Callable[[], tuple[bytes, bytes]], monitor: Any) -> tuple[bytes, bytes]:
     """Build in another thread, for within TensorRT's own code nobody hears Ctrl-C."""
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(build)
         try:
-            return future.result()
+            return pool.submit(build).result()
         except BaseException:
             monitor.stopped.set()  # and the pool waits until TensorRT has ended, at its next step
             raise

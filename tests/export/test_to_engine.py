@@ -1,5 +1,6 @@
 """Engines are built by a stand-in for TensorRT that computes with ONNX Runtime (tests/nvidia)."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from nvidia_api import TENSORRT
 from nvidia_standin import World
 
 from aerial_export import new_files, to_engine
+from aerial_export.cli import main
 from aerial_export.to_engine import EngineOptions, build_engine
 from aerial_runtime.backends import open_backend
 from aerial_runtime.engine_card import card_path, read_engine_card
@@ -184,6 +186,7 @@ def test_ctrl_c_ends_the_building_and_keeps_the_old_engine(folder, world):
 
     def press(step):
         steps.append(step)
+        time.sleep(0.1)  # the main thread waits by now
         if step == 1:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.2)  # the main thread takes it meanwhile
@@ -247,3 +250,21 @@ def test_no_gpu_no_tensorrt_or_a_strange_one(folder, world, monkeypatch, plug_in
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(ResourceError, match="no TensorRT here"):
         build(folder / "segmenter.onnx")
+
+
+@pytest.mark.parametrize(("name", "options"), [("s", ["--frame-size", "140x90"]), ("c", ["--max-crops", "7"])])
+def test_the_command_builds_what_passes_the_gate_and_nothing_else(exported, tmp_path, world, name, options, capsys):
+    for path in exported.glob(f"{name}.*"):
+        shutil.copy(path, tmp_path)
+    command = [str(tmp_path / f"{name}.onnx"), "--engine", *options]
+    engine = tmp_path / f"{name}.orin.10.3.0.fp16.engine"
+    world.broken["compute"] = "wrong"
+    assert main(command) == 6
+    assert "do not fly it" in capsys.readouterr().err and not engine.exists() and not card_path(engine).exists()
+    del world.broken["compute"]
+    assert main(command) == 0
+    assert json.loads(card_path(engine).read_bytes())["sha256"] == read_engine_card(engine).sha256
+    said = capsys.readouterr().out
+    assert f"{engine.name} (fp16, TensorRT 10.3.0 on Orin)" in said and f"wrote {engine}" in said
+    assert main(["--verify", str(engine)]) == 0
+    assert world.is_clean()

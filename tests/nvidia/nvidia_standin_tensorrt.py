@@ -223,9 +223,6 @@ def make_tensorrt(world: Any) -> Any:
         def get_tensor_dtype(self, name: str) -> Any:
             return data_types[self._tensor(name).type.tensor_type.elem_type]
 
-        def get_tensor_profile_shape(self, name: str, profile_index: int) -> Any:
-            return self._shapes
-
         def create_execution_context(self, strategy: Any = None) -> Any:
             world.need_context()
             if world.break_at("create_execution_context") == "none":
@@ -248,7 +245,7 @@ def make_tensorrt(world: Any) -> Any:
             return True
 
         def set_input_shape(self, name: str, shape: Any) -> bool:
-            least, _, largest = self._engine.get_tensor_profile_shape(name, 0)
+            least, _, largest = self._engine._shapes
             if not all(low <= size <= high for low, size, high in zip(least, shape, largest, strict=True)):
                 fail(self._logger, "Error Code 3: the shape is outside the profile")
                 return False

@@ -102,10 +102,8 @@ class TrtBackend(Backend):
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         if {name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT} != {spec.name}:
             return False
-        largest = self._facts.largest_shape(spec)
-        shapes = engine.get_tensor_profile_shape(spec.name, 0)  # the least, the usual and the largest
         is_bytes = engine.get_tensor_dtype(spec.name) == trt.DataType.UINT8
-        return is_bytes and tuple(shapes[2]) == largest and self._execution.set_input_shape(spec.name, largest)
+        return is_bytes and bool(self._execution.set_input_shape(spec.name, self._facts.largest_shape(spec)))
 
     def _gives_the_outputs(self) -> bool:
         """Tell whether the outputs are the card's, at the input's largest shape."""
