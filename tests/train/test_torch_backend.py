@@ -1,5 +1,6 @@
 """A checkpoint behind the engines' interface answers like the ONNX file exported from it."""
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -63,7 +64,8 @@ def test_answers_like_the_exported_graph(pairs, kind, shape):
     images = noise(shape)
     checkpoint, graph = (open_model(path, "cpu", 1) for path in pairs[kind])
     ours, theirs = checkpoint.infer(images), graph.infer(images)
-    assert isinstance(checkpoint, TorchBackend) and checkpoint.card == graph.card
+    assert isinstance(checkpoint, TorchBackend)
+    assert checkpoint.card == msgspec.structs.replace(graph.card, artefact=None)
     assert ours.keys() == theirs.keys()
     for name, values in ours.items():
         tolerance = 1 if values.dtype == np.uint8 else 1e-3
