@@ -4,7 +4,7 @@ FLIGHT := .venv-flight
 DEV := .venv
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench setup clean
+.PHONY: demo test check bench bench-training setup clean
 
 demo: $(FLIGHT)/.installed  ## install the flight package alone and fly the shipped demo flight
 	$(FLIGHT)/bin/aerial-runtime --camera demo
@@ -21,6 +21,9 @@ check: setup
 bench: setup  ## speed of scenes, models and the whole pipeline, on this machine
 	$(DEV)/bin/python tests/bench/bench_scenes.py $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 	$(DEV)/bin/python tests/bench/bench_pipeline.py
+
+bench-training: setup  ## speed of training beside its data, 0 to 4 workers: a quarter of an hour
+	$(DEV)/bin/python tests/bench/bench_training.py $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 
 setup: $(DEV)/.installed
 

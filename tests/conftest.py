@@ -7,6 +7,7 @@ by what is added to the red: nothing `plain`, blue `pink`, green `orange`.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +157,12 @@ class Kit:
         for x, y, side, color_bgr in squares:
             image_bgr[y : y + side, x : x + side] = color_bgr
         return image_bgr
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_are_heard() -> None:
+    """Hear Ctrl-C also where the tests were started in the background, where a shell makes its children deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from aerial_train.fit_segmenter import SegmenterOptions
 from aerial_train.options import FitOptions
 from aerial_train.tasks import make_job
 
-WARM_UP_STEPS, ROUNDS = 6, 3  # the first steps take what was made ahead
+WARM_UP_STEPS = 6  # the first steps take what was made ahead
 
 
 def main() -> None:
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--backgrounds", default="", help="folder of photos; procedural terrain without")
     parser.add_argument("--workers", default="0,1,2,4", help="numbers of workers to try")
     parser.add_argument("--steps", type=int, default=24, help="steps of one measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="times that everything is measured, in turns")
     parser.add_argument("--count", type=int, default=0, help="images of the written dataset; 0: what the steps take")
     args = parser.parse_args()
     workers = [int(number) for number in args.workers.split(",")]
@@ -45,13 +46,14 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         for each in options:
-            measure(each, workers, args.steps, Path(folder), args.count)
+            measure(each, workers, args, Path(folder))
 
 
-def measure(options: FitOptions, workers: list[int], steps: int, folder: Path, count: int) -> None:
+def measure(options: FitOptions, workers: list[int], args: argparse.Namespace, folder: Path) -> None:
     """Print the table of one task."""
     kind = "crops" if isinstance(options, ClassifierOptions) else "frames"
-    count = count or options.batch * (steps + WARM_UP_STEPS)
+    steps: int = args.steps
+    count = args.count or 2 * options.batch * (steps + WARM_UP_STEPS)
     written = folder / kind
     words = ["dataset", "--kind", kind, "--count", str(count), "--out", str(written), "--val", "0.1"]
     if cli.main([*words, *(["--backgrounds", options.backgrounds] if options.backgrounds else [])]):
@@ -63,7 +65,7 @@ def measure(options: FitOptions, workers: list[int], steps: int, folder: Path, c
     rates: dict[str, list[float]] = {}
     memory: dict[str, float] = {}
     loaders = {f"{name}, {n} workers": (job, n) for name, job in jobs.items() for n in workers}
-    for _ in range(ROUNDS):
+    for _ in range(args.rounds):
         rates.setdefault("cached batch", []).append(images_per_s(options, steps, lambda: bench.step(cached)))
         for name, (job, number) in loaders.items():
             batches = endless(job, options, number)

@@ -25,7 +25,10 @@ def test_every_file_and_size_has_its_row(exported):
     for row in found:
         median, p95 = float(row[4]), float(row[5])
         assert 0 < median <= p95
-        assert row[6] == "" if row[0].startswith("s") else float(row[6]) <= median
+        if row[0].startswith("s"):
+            assert row[6] == ""
+        else:  # both are rounded to hundredths or better
+            assert float(row[6]) == pytest.approx(median / int(row[3].split()[0]), abs=0.011)
 
 
 def test_a_device_or_file_that_is_not_there_is_an_error(exported, tmp_path):

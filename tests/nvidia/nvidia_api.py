@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ FUNCTIONS = (
 # so that nothing of the package is run.
 BACKEND = f"""
 import sys
+import threading
 from pathlib import Path
 
 def prepare_metadata_for_build_wheel(folder, config_settings=None):
@@ -124,11 +126,14 @@ def _stand_in_libraries(folder: Path, number: int) -> Path:
     source.write_text("".join(f"void *{name}(void) {{ return 0; }}\n" for name in FUNCTIONS))
     for library in LIBRARIES:
         path = built / f"lib{library}.so.{number}"
-        words = ["cc", "-shared", "-fPIC", f"-Wl,-soname,{path.name}", "-o", str(path), str(source)]
+        # Aside and renamed: versions of one number share the libraries, and are loaded side by side.
+        aside = built / f".{path.name}.{os.getpid()}.{threading.get_ident()}"
+        words = ["cc", "-shared", "-fPIC", f"-Wl,-soname,{path.name}", "-o", str(aside), str(source)]
         try:
             subprocess.run(words, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise NotHereError(f"no C compiler ({error})") from error
+        aside.replace(path)
     return built
 
 
