@@ -22,7 +22,7 @@ def add_task_arguments(parser: argparse.ArgumentParser, *, named: bool) -> list[
         command = tasks.add_parser(name, help=f"for a {name}", allow_abbrev=False)
         add_options(command, options, can_resume=False)
         if not named:
-            command.set_defaults(name="none")
+            command.set_defaults(name="check")
         commands.append(command)
     return commands
 
