@@ -17,6 +17,8 @@ U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 
 DETECTIONS_SCHEMA: Final = "aerial.detections/1"
+HEALTH_SCHEMA: Final = "aerial.health/1"
+State = Literal["starting", "running", "degraded", "stopping"]
 MAX_FRAME_MEGAPIXELS = 100  # of 1e6 pixels; a larger image is a mistake or an attack, not a camera frame
 
 
@@ -118,6 +120,62 @@ class Detections(msgspec.Struct, frozen=True, rename={"schema_": "schema"}):
     schema_: Literal["aerial.detections/1"] = DETECTIONS_SCHEMA
 
 
+class HealthReason(msgspec.Struct, frozen=True):
+    """Why the daemon is not well. code: for programs, such as "camera-lost"; text: for people."""
+
+    code: str
+    text: str
+    since_utc_ns: int
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """Milliseconds over the last minute at most."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Health(msgspec.Struct, frozen=True, omit_defaults=True, rename={"schema_": "schema"}):
+    """How the daemon is, published once a second.
+
+    frames: published since the start. frame_rate: frames a second over the last ten. dropped: lost because we were
+    late. unreadable: came, but could not be decoded. failed: the models failed on them. unsent: messages that were
+    not handed to the socket. unwritten: lines that the output file lacks. age_ms: capture to send; absent while no
+    frame has come. stage_ms: stage -> median. What this machine does not tell is absent.
+    """
+
+    source: str
+    sequence: int
+    sent_utc_ns: int
+    sent_mono_ns: int
+    version: str
+    state: State
+    reasons: list[HealthReason]
+    uptime_s: float
+    frames: int
+    frame_rate: float
+    dropped: int
+    unreadable: int
+    failed: int
+    unsent: int
+    unwritten: int
+    provider: str
+    models: dict[str, str]
+    stage_ms: dict[str, float]
+    age_ms: Percentiles | msgspec.UnsetType = msgspec.UNSET
+    temperatures_c: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+    clocks_mhz: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+    memory_mib: float | msgspec.UnsetType = msgspec.UNSET
+    disk_free_mib: float | msgspec.UnsetType = msgspec.UNSET
+    schema_: Literal["aerial.health/1"] = HEALTH_SCHEMA
+
+
 def detections_json_schema() -> dict[str, Any]:
     """JSON Schema of `aerial.detections/1`, generated from the types above; the committed copy is tested against it."""
     return msgspec.json.schema(Detections)
+
+
+def health_json_schema() -> dict[str, Any]:
+    """JSON Schema of `aerial.health/1`."""
+    return msgspec.json.schema(Health)

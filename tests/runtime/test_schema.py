@@ -1,18 +1,24 @@
-"""The committed JSON Schema is that of the types. After a change: python tests/runtime/test_schema.py"""
+"""The committed JSON Schemas are those of the types. After a change: python tests/runtime/test_schema.py"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from aerial_runtime.contract import detections_json_schema
+import pytest
 
-SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "detections.schema.json"
+from aerial_runtime.contract import detections_json_schema, health_json_schema
+
+DOCS = Path(__file__).parents[2] / "docs"
+SCHEMAS = {"detections": detections_json_schema, "health": health_json_schema}
 
 
-def test_the_committed_schema_is_that_of_the_types():
-    assert json.loads(SCHEMA_FILE.read_text()) == detections_json_schema(), f"run: python {__file__}"
+@pytest.mark.parametrize("topic", SCHEMAS)
+def test_the_committed_schema_is_that_of_the_types(topic):
+    committed = (DOCS / f"{topic}.schema.json").read_text()
+    assert json.loads(committed) == SCHEMAS[topic](), f"run: python {__file__}"
 
 
 if __name__ == "__main__":
-    SCHEMA_FILE.write_text(json.dumps(detections_json_schema(), indent=2) + "\n")
+    for topic, schema in SCHEMAS.items():
+        (DOCS / f"{topic}.schema.json").write_text(json.dumps(schema(), indent=2) + "\n")
