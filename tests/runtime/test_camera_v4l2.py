@@ -216,18 +216,6 @@ def test_a_camera_that_is_pulled_out(kernel):
             next(reader)
 
 
-def test_a_picture_lost_on_the_wire_is_counted(kernel, capsys):
-    with open_source("0") as source:
-        reader = iter(source)
-        kernel.failure = errno.EIO
-        assert next(reader) is None
-        kernel.failure = None
-        kernel.send(grey(100), 0)
-        assert next(reader).index == 0
-    assert source.unreadable == 1
-    assert "lost a picture" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
