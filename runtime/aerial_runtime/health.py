@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 import msgspec
@@ -13,7 +15,9 @@ import numpy.typing as npt
 
 from aerial_runtime import __version__
 from aerial_runtime.contract import F32, Health, HealthReason, Percentiles
+from aerial_runtime.log import note, warn
 from aerial_runtime.machine import Readings
+from aerial_runtime.say import utf8
 
 STALLED_S: Final = 5.0  # the main loop waits half a second at most, a frame takes less than one
 JUMP_S: Final = 1.0  # NTP slews by half a millisecond a second; more than this at once is a step
@@ -40,11 +44,12 @@ class HealthMonitor:
         mono_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """source: stands in every message. utc_ns, mono_ns: the clocks."""
-        self._source = _utf8(source)
+        self._source = utf8(source)
         self._utc_ns, self._mono_ns = utc_ns, mono_ns
         self._lock = threading.Lock()
         self._state: Literal["starting", "running", "stopping"] = "starting"
         self._reasons: dict[str, HealthReason] = {}
+        self._news = deque[tuple[str, str | None]]()  # reasons that came (text) and went (None), not logged yet
         self._counts: dict[str, Any] = dict.fromkeys(("dropped", "unreadable", "failed", "unsent", "unwritten"), 0)
         self._provider, self._models = "", dict[str, str]()
         self._readings, self._read_ns = Readings(), mono_ns()
@@ -99,6 +104,7 @@ class HealthMonitor:
         """
         with self._lock:
             self._reason(code, text)
+        self._log_news()
 
     def machine(self, readings: Readings) -> None:
         """Take a look at the machine; sets and clears `hot` and `disk-low`."""
@@ -106,6 +112,7 @@ class HealthMonitor:
             self._readings, self._read_ns = readings, self._mono_ns()
             self._reason("hot", _hot(readings, "hot" in self._reasons))
             self._reason("disk-low", _disk_low(readings))
+        self._log_news()
 
     def snapshot(self) -> Health:
         """Return how the daemon is, with the next sequence number: for the one who publishes it."""
@@ -139,6 +146,7 @@ class HealthMonitor:
                 **self._fresh_readings(now_ns),
             )
             self._sequence += step
+        self._log_news()
         return _with_times(health, times_ms)  # not under the lock: sorting takes a while, and frames do not wait for it
 
     def _judge_loop(self, now_ns: int, utc_ns: int) -> None:
@@ -162,12 +170,25 @@ class HealthMonitor:
 
     def _reason(self, code: str, text: str | None, since_utc_ns: int | None = None) -> None:
         if text is None:
-            self._reasons.pop(code, None)
+            if self._reasons.pop(code, None) is not None:
+                self._news.append((code, None))
             return
         before = self._reasons.get(code)
         if before is not None:
             since_utc_ns = before.since_utc_ns
-        self._reasons[code] = HealthReason(code, _utf8(text), self._utc_ns() if since_utc_ns is None else since_utc_ns)
+        else:
+            self._news.append((code, text))
+        self._reasons[code] = HealthReason(code, utf8(text), self._utc_ns() if since_utc_ns is None else since_utc_ns)
+
+    def _log_news(self) -> None:
+        """Log the reasons that came and went: not under the lock, for a log may be slow."""
+        with suppress(IndexError):  # empty; another thread may have taken the last one
+            while True:
+                code, text = self._news.popleft()
+                if text is None:
+                    note(f"{code} over", f"{code} is over")
+                else:
+                    warn(code, f"degraded, {code}: {text}")
 
     def _ended_since(self, now_ns: int, seconds: float) -> npt.NDArray[np.bool_]:
         """Return which rows are of frames that ended in the last so many seconds."""
@@ -223,8 +244,3 @@ def _disk_low(readings: Readings) -> str | None:
     if free_mib is None or free_mib >= DISK_LOW_MIB:
         return None
     return f"{free_mib:.0f} MiB are left on the disk of --output; make room"
-
-
-def _utf8(text: str) -> str:
-    """Escape the bytes of a file name that are no UTF-8: JSON has none."""
-    return text.encode(errors="backslashreplace").decode()
