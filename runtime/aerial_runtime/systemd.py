@@ -42,7 +42,7 @@ class Watchdog:
         self._send("READY=1", WAIT_S)
 
     def turn(self) -> None:
-        """Feed the watchdog, at most every half of its time. The main loop alone may: a timer would hide that it hangs."""
+        """Feed the watchdog, at most every half of its time. The main loop alone may: a timer would hide a hang."""
         if self.timeout_s is None:
             return
         now_ns = self._mono_ns()
