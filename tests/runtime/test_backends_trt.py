@@ -269,7 +269,7 @@ def test_auto_says_why_it_flies_without_an_engine(folder, segmenter, kit, plug_i
     with open_backend(folder / "segmenter.onnx") as backend:
         assert backend.provider == "CPUExecutionProvider"
     line = capsys.readouterr().err
-    assert line.startswith("segmenter.onnx flies without an engine: ") and line.count("\n") == 1
+    assert line.startswith("aerial-runtime: segmenter.onnx flies without an engine: ") and line.count("\n") == 1
     assert re.search(says, line)
 
 
