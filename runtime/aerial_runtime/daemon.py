@@ -38,7 +38,7 @@ def run(config: Config) -> int:
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         # The socket first: listeners find it while the models load, so they miss no frame.
-        publisher = None if config.bind == NO_SOCKET else stack.enter_context(Publisher(config.bind))
+        publisher = None if config.bind == (NO_SOCKET,) else stack.enter_context(Publisher(config.bind[0]))
         # Nothing is written before the first message, so an old file survives whatever is wrong below.
         writer = stack.enter_context(JsonlWriter(config.output, config.overwrite)) if config.output else None
         pipeline = open_pipeline(config, stack)

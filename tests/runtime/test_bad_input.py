@@ -29,7 +29,9 @@ def fly(tiny_models, frames, capsys):
     """Run the command; return its exit code and the lines on stderr. Later flags win over these."""
 
     def fly(*flags):
-        usual = ["--camera", str(frames), "--models", str(tiny_models), "--bind", "none", "--quiet"]
+        usual = ["--camera", str(frames), "--models", str(tiny_models), "--quiet"]
+        if "--bind" not in flags:  # which would not win, but be added
+            usual += ["--bind", "none"]
         code = main([*usual, *map(str, flags)])
         return code, capsys.readouterr().err.splitlines()
 
