@@ -23,6 +23,8 @@ class Source(ABC):
     truth_path: labels.json of the same frames, where there is one.
     """
 
+    live = False  # True: frames that nobody takes in time are lost
+
     def __init__(self, name: str) -> None:
         """Start with nothing lost."""
         self.name = name

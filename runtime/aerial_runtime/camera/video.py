@@ -62,6 +62,8 @@ class VideoFile(Source):
 class V4l2Camera(Source):
     """A camera that the kernel shows as /dev/videoN."""
 
+    live = True
+
     def __init__(self, device: Path) -> None:
         """Raise CameraError where the device is missing, busy, forbidden or gives no pictures."""
         super().__init__(device.name)
