@@ -19,7 +19,7 @@ from aerial_runtime.config import CLASSIFIER_FILE, NO_SOCKET, SEGMENTER_FILE, Co
 from aerial_runtime.console import Summary, frame_line
 from aerial_runtime.contract import Detections
 from aerial_runtime.errors import InputError, run_command
-from aerial_runtime.pipeline import Pipeline
+from aerial_runtime.pipeline import DetectOptions, Pipeline
 from aerial_runtime.publish import JsonlWriter, Outlet, Publisher
 from aerial_runtime.say import say
 from aerial_runtime.score import format_score, read_labels, score_flight
@@ -93,7 +93,8 @@ def open_pipeline(config: Config, stack: ExitStack) -> Pipeline:
         )
     if bundle and config.segmenter is None and config.classifier is None:  # of other pairs it knows no answer
         bundle.check(segmenter.card, classifier.card, Pipeline(segmenter, classifier))
-    return Pipeline(segmenter, classifier, conf=config.conf, max_candidates=config.max_candidates)
+    options = DetectOptions(conf=config.conf, max_candidates=config.max_candidates)
+    return Pipeline(segmenter, classifier, options=options)
 
 
 @contextmanager
