@@ -128,6 +128,6 @@ def test_reasons_are_logged_when_they_come_and_go(capsys, monkeypatch):
     for text in ("no frame for 2 s", "tried again", None, None):
         monitor.reason("camera-lost", text)
     assert capsys.readouterr().err.splitlines() == [
-        "aerial-runtime: degraded, camera-lost: no frame for 2 s",
+        "aerial-runtime: camera-lost: no frame for 2 s",
         "aerial-runtime: camera-lost is over",
     ]
