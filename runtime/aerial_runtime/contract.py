@@ -136,7 +136,7 @@ class Percentiles(msgspec.Struct, frozen=True):
     p99: float
 
 
-class Health(msgspec.Struct, frozen=True, omit_defaults=True, rename={"schema_": "schema"}):
+class Health(msgspec.Struct, frozen=True, rename={"schema_": "schema"}):
     """How the daemon is, published once a second.
 
     frames: published since the start. frame_rate: frames a second over the last ten. dropped: lost because we were

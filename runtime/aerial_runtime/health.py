@@ -31,7 +31,7 @@ STAGES: Final = ("segment", "classify", "total")
 
 
 class HealthMonitor:
-    """Counts, times and reasons of a flight. Every method may be called from any thread and returns at once.
+    """Counts, times and reasons of a flight. For every thread; no method waits for more than a line of the log.
 
     The state is "degraded" while it is running and there is any reason.
     """
@@ -188,7 +188,7 @@ class HealthMonitor:
                 if text is None:
                     note(f"{code} over", f"{code} is over")
                 else:
-                    warn(code, f"degraded, {code}: {text}")
+                    warn(code, f"{code}: {text}")
 
     def _ended_since(self, now_ns: int, seconds: float) -> npt.NDArray[np.bool_]:
         """Return which rows are of frames that ended in the last so many seconds."""

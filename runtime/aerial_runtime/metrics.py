@@ -136,8 +136,7 @@ class _Server(ThreadingMixIn, TCPServer):
 
     allow_reuse_address = True
     request_queue_size = 4 * MAX_CLIENTS  # the kernel makes those beyond it wait for seconds
-    daemon_threads = True
-    block_on_close = False
+    daemon_threads = True  # so that neither close nor the interpreter's end waits for them
 
     def __init__(self, port: int, monitor: HealthMonitor) -> None:
         self.monitor = monitor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -221,6 +222,12 @@ def test_the_message_is_one_of_the_schema_whatever_bytes_a_name_has(clocks):
     assert again == health
     assert again.source == "cam\\udcff" and again.reasons[0].text == "no room for a\\udcfe.jsonl"
     assert (again.provider, again.models["classifier"]) == ("cpu", "sha256:2")
+
+
+def test_what_goes_out_names_its_schema_and_leaves_out_what_is_not_known(monitor):
+    message = json.loads(msgspec.json.encode(monitor.snapshot()))
+    assert message["schema"] == "aerial.health/1" and message["frames"] == 0
+    assert message.keys().isdisjoint({"age_ms", "temperatures_c", "clocks_mhz", "memory_mib", "disk_free_mib"})
 
 
 def test_many_threads_tell_at_once():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -29,6 +30,16 @@ def test_lines_for_a_person(capsys):
         "aerial-runtime: first frame after 1.2 s",
         "aerial-listen: error: no such endpoint",
     ]
+
+
+def test_a_program_with_a_log_of_its_own_gets_no_line_twice(capsys):
+    handler = logging.StreamHandler(sys.stderr)
+    logging.getLogger().addHandler(handler)
+    try:
+        warn("key", "text")
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert capsys.readouterr().err == "aerial-runtime: text\n"
 
 
 def test_lines_for_a_collector(capsys):
@@ -110,12 +121,13 @@ Path(sys.argv[1]).touch()
     assert done.exists()
 
 
-def test_reasons_are_logged_when_they_come_and_go(capsys):
+def test_reasons_are_logged_when_they_come_and_go(capsys, monkeypatch):
+    monkeypatch.setattr(log, "EVERY_S", 0)
     monitor = HealthMonitor("cam0")
     monitor.state_is("running")
     for text in ("no frame for 2 s", "tried again", None, None):
         monitor.reason("camera-lost", text)
     assert capsys.readouterr().err.splitlines() == [
-        "aerial-runtime: degraded, camera-lost: no frame for 2 s",
+        "aerial-runtime: camera-lost: no frame for 2 s",
         "aerial-runtime: camera-lost is over",
     ]
