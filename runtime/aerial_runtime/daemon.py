@@ -18,9 +18,12 @@ from aerial_runtime.camera import Source, open_source
 from aerial_runtime.config import CLASSIFIER_FILE, NO_SOCKET, SEGMENTER_FILE, Config, parse_config
 from aerial_runtime.console import Summary, frame_line
 from aerial_runtime.contract import Detections
-from aerial_runtime.errors import InputError, run_command
-from aerial_runtime.pipeline import Pipeline
-from aerial_runtime.publish import JsonlWriter, Outlet, Publisher
+from aerial_runtime.errors import InputError, ResourceError, run_command
+from aerial_runtime.health import HealthMonitor
+from aerial_runtime.jsonl import JsonlWriter
+from aerial_runtime.outlet import Outlet
+from aerial_runtime.pipeline import Pipeline, PipelineResult
+from aerial_runtime.publish import Publisher
 from aerial_runtime.say import say
 from aerial_runtime.score import format_score, read_labels, score_flight
 
@@ -38,45 +41,80 @@ def run(config: Config) -> int:
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         # The socket first: listeners find it while the models load, so they miss no frame.
-        publisher = None if config.bind == NO_SOCKET else stack.enter_context(Publisher(config.bind))
+        publisher = None if config.bind == NO_SOCKET else stack.enter_context(Publisher([config.bind]))
+        monitor = HealthMonitor(config.source or config.camera)
         # Nothing is written before the first message, so an old file survives whatever is wrong below.
-        writer = stack.enter_context(JsonlWriter(config.output, config.overwrite)) if config.output else None
+        writer = (
+            stack.enter_context(JsonlWriter(config.output, config.overwrite, monitor=monitor, lossless=True))
+            if config.output
+            else None
+        )
         pipeline = open_pipeline(config, stack)
         source = stack.enter_context(open_source(config.camera))
-        outlet = Outlet(config.source or source.name, pipeline.models, publisher, writer)
         pipeline.warm_up()
-        fly(source, pipeline, outlet, stop, config.quiet)
+        monitor.loaded(pipeline.provider, pipeline.models)
+        flight = Flight(source, config.quiet)
+        outlet = Outlet(
+            config.source or source.name,
+            pipeline.models,
+            publisher,
+            writer,
+            monitor,
+            lossless=True,
+            on_message=[flight.add],
+            stop=stop,
+        )
+        fly(source, pipeline, outlet, stop, monitor, flight)
+    if writer is not None and writer.unwritten:
+        raise ResourceError(f"{config.output} lacks {writer.unwritten} messages; free the disk before the next flight")
     return 0
 
 
-def fly(source: Source, pipeline: Pipeline, outlet: Outlet, stop: threading.Event, quiet: bool) -> None:
+class Flight:
+    """What the end of a flight tells of it."""
+
+    def __init__(self, source: Source, quiet: bool) -> None:
+        """quiet: no line per frame."""
+        self.summary = Summary()
+        self.flown: list[Detections] = []  # only of a flight with truth: a real one has no end to its messages
+        self._has_truth = source.truth_path is not None
+        self._quiet = quiet
+
+    def add(self, message: Detections, result: PipelineResult) -> None:
+        """Take one message in, and print its line."""
+        self.summary.add(message, result)
+        self._quiet = self._quiet or not say(frame_line(message))
+        if self._has_truth:
+            self.flown.append(message)
+
+
+def fly(
+    source: Source, pipeline: Pipeline, outlet: Outlet, stop: threading.Event, monitor: HealthMonitor, flight: Flight
+) -> None:
     """Take every frame through the pipeline and publish what it held; end with the summary.
 
     Where the source comes with its truth, as the demo flight does, the score follows. Raises AerialError.
     """
-    summary = Summary()
-    flown: list[Detections] = []  # only of a flight with truth: a real one has no end to its messages
     try:
-        for frame in source:
-            if stop.is_set():
-                break
-            if frame is None:
-                continue
-            result = pipeline(frame)
-            message = outlet.publish(frame, result, source.dropped)
-            summary.add(message, result)
-            quiet = quiet or not say(frame_line(message))
-            if source.truth_path is not None:
-                flown.append(message)
+        with outlet:
+            monitor.state_is("running")
+            for frame in source:
+                monitor.turn()
+                if stop.is_set():
+                    break
+                if frame is not None:
+                    outlet.put(frame, pipeline(frame), source.dropped)
+                monitor.count(dropped=source.dropped, unreadable=source.unreadable)
+            monitor.state_is("stopping")
     finally:
-        if summary.frames or stop.is_set():
-            say(summary.text(source.unreadable, source.dropped, pipeline.provider))
+        if flight.summary.frames or stop.is_set():
+            say(flight.summary.text(source.unreadable, source.dropped, pipeline.provider))
     if stop.is_set():
         return
-    if not summary.frames:
+    if not flight.summary.frames:
         raise InputError(f"no frame of {source.name} could be read, {source.unreadable} were tried; check the files")
     if source.truth_path is not None:
-        say(format_score(score_flight(read_labels(source.truth_path), flown, pipeline.label_space)))
+        say(format_score(score_flight(read_labels(source.truth_path), flight.flown, pipeline.label_space)))
 
 
 def open_pipeline(config: Config, stack: ExitStack) -> Pipeline:
