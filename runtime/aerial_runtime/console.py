@@ -1,4 +1,4 @@
-"""What a person reads: a line per frame, a line per target, the summary of a flight."""
+"""What a person reads: a line per frame, per target, per health; the summary of a flight."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections import deque
 import msgspec
 import numpy as np
 
-from aerial_runtime.contract import Attribute, Detections, Target
+from aerial_runtime.contract import Attribute, Detections, Health, Target
 from aerial_runtime.pipeline import PipelineResult
 
 STAGES = ("segment", "classify", "total", "age")
+LOSSES = ("dropped", "unreadable", "failed", "unsent", "unwritten")
 LAST_FRAMES = 10_000  # for the percentiles: bounds the memory of a flight of hours
 
 
@@ -29,6 +30,17 @@ def target_line(message: Detections, target: Target) -> str:
     box = target.box
     place = f"{box.width}x{box.height} px at {box.x},{box.y}"
     return f"#{message.sequence} {message.frame.name}  {place}  {target.confidence:.2f}  {labels_of(target)}"
+
+
+def health_line(health: Health) -> str:
+    """Return one line for one message of the daemon's health; what is wrong stands at its end."""
+    lost = {name: getattr(health, name) for name in LOSSES}
+    parts = [f"{health.source} {health.state}", f"{health.frames} frames", f"{health.frame_rate:.1f} frames/s"]
+    if health.age_ms is not msgspec.UNSET:
+        parts.append(f"age {health.age_ms.p50:.0f} ms, p95 {health.age_ms.p95:.0f} ms")
+    parts += [f"{count} {name}" for name, count in lost.items() if count]
+    parts += [f"{reason.code}: {reason.text}" for reason in health.reasons]
+    return "  ".join(parts)
 
 
 def labels_of(target: Target) -> str:

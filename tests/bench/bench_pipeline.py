@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import threading
 import time
 
 import numpy as np
@@ -19,8 +20,10 @@ from aerial_runtime.card import load_label_space
 from aerial_runtime.config import CLASSIFIER_FILE, SEGMENTER_FILE, SHIPPED_MODELS
 from aerial_runtime.contract import Frame
 from aerial_runtime.crop import cut_crop
+from aerial_runtime.health import HealthMonitor
+from aerial_runtime.outlet import Outlet
 from aerial_runtime.pipeline import Pipeline
-from aerial_runtime.publish import Outlet, Publisher
+from aerial_runtime.publish import Publisher
 from aerial_runtime.segment import Segmenter
 from aerial_train.scenes.backgrounds import Backgrounds
 from aerial_train.scenes.frames import FrameRecipe, FrameScenes
@@ -34,14 +37,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60, help="frames of each kind (60)")
     parser.add_argument("--threads", type=int, help="CPU threads of the models (all cores)")
     args = parser.parse_args()
+    sent = threading.Event()
     with (
         Bundle(SHIPPED_MODELS).unpacked() as folder,
         open_backend(folder / SEGMENTER_FILE, "cpu", args.threads) as segmenter,
         open_backend(folder / CLASSIFIER_FILE, "cpu", args.threads) as classifier,
-        Publisher("tcp://127.0.0.1:*") as publisher,
+        Publisher(["tcp://127.0.0.1:*"]) as publisher,
+        Outlet("bench", {}, publisher, None, HealthMonitor("bench"), on_message=[lambda *_: sent.set()]) as outlet,
     ):
         pipeline = Pipeline(segmenter, classifier)
-        outlet = Outlet("bench", pipeline.models, publisher, None)
         find, margin, size = Segmenter(segmenter), classifier.card.crop_margin, classifier.card.crop_size
         assert size is not None
         print(
@@ -57,7 +61,9 @@ def main() -> None:
             for index in range(args.rounds):
                 now = time.monotonic_ns()
                 frame = Frame(image, f"bench:{index}", index, time.time_ns(), now)
-                outlet.publish(frame, pipeline(frame), 0)
+                sent.clear()
+                outlet.put(frame, pipeline(frame), 0)
+                sent.wait()
                 whole_ms.append((time.monotonic_ns() - now) / 1e6)
                 now = time.monotonic_ns()
                 segmenter.infer(image[np.newaxis])
