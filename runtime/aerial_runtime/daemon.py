@@ -53,10 +53,6 @@ def _command(config: Config) -> int:
     if config.print_config:
         say(toml_of(config))
         return 0
-    if config.dry_run:
-        from aerial_runtime.preflight import dry_run  # it opens what this module opens
-
-        return dry_run(config)
     return run(config)
 
 
@@ -180,7 +176,7 @@ def camera_options(config: Config) -> CameraOptions:
         height=config.height,
         fps=config.fps,
         pixel_format=config.pixel_format,
-        exposure=config.exposure_ms,
+        exposure_ms=config.exposure_ms,
         pace=config.pace,
         timeout_s=config.camera_timeout_s,
     )

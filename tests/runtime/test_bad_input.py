@@ -130,12 +130,12 @@ def test_camera_busy(fly, monkeypatch):
     def busy(*_: object) -> int:
         raise OSError(16, "Device or resource busy")
 
-    monkeypatch.setattr("aerial_runtime.camera.video.os.open", busy)
+    monkeypatch.setattr("aerial_runtime.camera.v4l2_device.os.open", busy)
     refused(fly("--camera", "/dev/video0"), 4, "/dev/video0 is busy")
 
 
 def test_camera_kind_not_known(fly):
-    refused(fly("--camera", "rtsp://10.0.0.9/live"), 2, "rtsp://10.0.0.9/live")
+    refused(fly("--camera", "gopher://10.0.0.9/live"), 2, "gopher://10.0.0.9/live")
 
 
 @pytest.mark.parametrize("conf", ["1.5", "-1", "nan", "high"])

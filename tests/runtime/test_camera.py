@@ -5,8 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from aerial_runtime.camera import open_source
+from aerial_runtime.camera import CameraOptions, open_source
 from aerial_runtime.camera.demo import demo_source
 from aerial_runtime.errors import CameraError, InputError, UsageError
 
@@ -94,20 +96,78 @@ def test_the_demo_brings_its_truth(tmp_path):
     [
         ("missing.png", InputError, "no file or folder 'missing.png'"),
         ("missing/*.png", InputError, "no image .* matches 'missing/\\*.png'"),
-        ("csi://0", UsageError, "csi://0"),
-        ("rtsp://10.0.0.1/stream", UsageError, "rtsp://10.0.0.1/stream"),
-        ("udp://@:5600", UsageError, "udp://@:5600"),
-        ("watch:folder", UsageError, "watch:folder"),
+        ("csi://", UsageError, "csi://.* names no CSI camera"),
+        ("csi://front", UsageError, "csi://front"),
+        ("gopher://10.0.0.1/stream", UsageError, "gopher://10.0.0.1/stream"),
+        ("rtsp://", UsageError, "rtsp://"),
+        ("watch:", InputError, "no folder is named"),
+        ("watch:nowhere", InputError, "cannot watch the folder nowhere"),
+        ("", UsageError, "names nothing"),
+        ("   ", UsageError, "names nothing"),
+        ("a\0b", UsageError, "names nothing"),
+        ("x" * 300, InputError, "cannot be looked up .File name too long"),
+        ("\ud800", InputError, "no file or folder"),
         ("replay:flight.mcap", UsageError, "replay:flight.mcap"),
-        ("videotestsrc ! appsink", UsageError, "videotestsrc"),
+        ("videotestsrc ! 'appsink", UsageError, "check the quotes"),
+        ("! ! appsink", UsageError, "starts with no element"),
+        ("--version ! appsink", UsageError, "starts with no element"),
         ("77", CameraError, "no camera /dev/video77"),
         ("/dev/video78", CameraError, "no camera /dev/video78"),
         ("/dev/null", CameraError, "/dev/null is there but gives no pictures"),
+        ("/dev/shm", CameraError, "/dev/shm cannot be opened"),
     ],
 )
 def test_what_is_not_there_is_named(uri, error, reason):
     with pytest.raises(error, match=reason):
         open_source(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "option", "flag"),
+    [
+        ("demo", {"fps": 5}, "--fps"),
+        ("folder", {"pace": True}, "--pace"),
+        ("watch:folder", {"exposure_ms": 2}, "--exposure-ms"),
+        ("flight.mp4", {"width": 640, "height": 480}, "--width"),
+        ("0", {"pace": True}, "--pace"),
+        ("csi://0", {"pixel_format": "NV12"}, "--pixel-format"),
+        ("udp://@:5600", {"fps": 30}, "--fps"),
+        ("videotestsrc ! identity", {"width": 64, "height": 48}, "--width"),
+    ],
+)
+def test_an_option_that_the_kind_of_source_does_not_have(tmp_path, monkeypatch, uri, option, flag):
+    monkeypatch.chdir(tmp_path)
+    write_frame(tmp_path / "folder" / "a.png")
+    (tmp_path / "flight.mp4").write_bytes(b"")
+    with pytest.raises(UsageError, match=f"has no {flag}; leave it out"):
+        open_source(uri, CameraOptions(**option))
+
+
+def test_passwords_do_not_get_into_messages():
+    for uri in ("gopher://me:secret@10.0.0.1/live", "udp://me:secret@127.0.0.1:1"):
+        with pytest.raises(UsageError) as caught:
+            open_source(uri, CameraOptions(fps=3) if uri.startswith("udp") else CameraOptions())
+        assert "secret" not in str(caught.value) and "***@1" in str(caught.value)
+
+
+@given(
+    st.one_of(
+        st.text(max_size=40),
+        st.builds(
+            str.__add__,
+            st.sampled_from(["csi://", "watch:", "/dev/", "gopher://", "0", "demo", "~", "file:", "./", "*", "["]),
+            st.text(max_size=20),
+        ),
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_no_address_ends_in_a_traceback(uri):
+    if " ! " in uri:
+        return  # a program of its own: test_camera_gstreamer.py
+    try:
+        open_source(uri).close()
+    except (UsageError, InputError, CameraError) as error:
+        assert str(error)
 
 
 def test_an_empty_folder_and_a_strange_ending(tmp_path):

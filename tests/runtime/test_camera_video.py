@@ -1,19 +1,18 @@
-"""Video files and V4L2 devices."""
+"""Video files."""
 
 from __future__ import annotations
 
-import errno
-import os
 import struct
+import threading
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from aerial_runtime.camera import open_source
-from aerial_runtime.camera.video import V4l2Camera
-from aerial_runtime.errors import CameraError, InputError
+from aerial_runtime.camera import CameraOptions, open_source
+from aerial_runtime.errors import InputError
 
 
 def write_video(path: Path, frames: int, codec: str = "MJPG") -> None:
@@ -62,7 +61,7 @@ def test_ignores_the_rotation(tmp_path):
 def test_a_video_of_too_many_megapixels(tmp_path, monkeypatch):
     path = tmp_path / "huge.avi"
     write_video(path, 1)
-    monkeypatch.setattr("aerial_runtime.camera.video.MAX_FRAME_MEGAPIXELS", 0.003)
+    monkeypatch.setattr("aerial_runtime.camera.base.MAX_FRAME_MEGAPIXELS", 0.003)
     with pytest.raises(InputError, match=r"huge\.avi has 64x48 pixels, more than 0\.003 megapixels"):
         open_source(str(path))
 
@@ -83,29 +82,49 @@ def test_a_file_that_is_no_video(tmp_path, content):
         open_source(str(path))
 
 
-@pytest.mark.parametrize(
-    ("number", "reason"),
-    [
-        (errno.EBUSY, "is busy; close the program"),
-        (errno.EACCES, "no permission to open the camera"),
-        (errno.ENODEV, "there is no camera"),
-        (errno.EIO, "cannot be opened"),
-    ],
-)
-def test_says_why_a_device_cannot_be_opened(monkeypatch, number, reason):
-    def refuse(*_: object) -> int:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr("aerial_runtime.camera.video.os.open", refuse)
-    with pytest.raises(CameraError, match=reason) as caught:
-        V4l2Camera(Path("/dev/video3"))
-    assert "/dev/video3" in str(caught.value)
+def test_paced_frames_come_in_the_time_of_the_film(tmp_path):
+    path = tmp_path / "flight.avi"
+    write_video(path, 4)  # at 10 frames a second
+    with open_source(str(path), CameraOptions(pace=True)) as source:
+        times_s = [frame.captured_mono_ns / 1e9 for frame in source]
+    assert len(times_s) == 4
+    assert all(t - times_s[0] >= 0.1 * index - 0.02 for index, t in enumerate(times_s))
+    assert times_s[-1] - times_s[0] < 2
 
 
-@pytest.mark.device
-def test_a_real_camera_gives_frames():
-    if not Path("/dev/video0").exists():
-        pytest.skip("there is no /dev/video0")
-    with open_source("/dev/video0") as source:
-        frame = next(iter(source))
-    assert frame.index == 0
+def test_paced_frames_are_not_dropped_where_we_are_late(tmp_path):
+    path = tmp_path / "flight.avi"
+    write_video(path, 8)
+    with open_source(str(path), CameraOptions(pace=True)) as source:
+        frames = []
+        for frame in source:
+            frames.append(frame)
+            if frame is not None and frame.index == 0:
+                time.sleep(0.6)
+    assert [frame.index for frame in frames] == list(range(8))
+    assert frames[5].captured_mono_ns - frames[1].captured_mono_ns < 0.2e9  # they were due while we slept
+
+
+def test_a_long_pause_of_a_paced_film_is_given_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("aerial_runtime.camera.video.WAIT_S", 0.02)
+    path = tmp_path / "flight.avi"
+    write_video(path, 2)
+    with open_source(str(path), CameraOptions(pace=True)) as source:
+        frames = list(source)
+    assert [frame and frame.index for frame in frames] == [0, *[None] * (len(frames) - 2), 1]
+    assert len(frames) > 3
+
+
+def test_closing_ends_a_paced_film_that_another_thread_reads(tmp_path):
+    path = tmp_path / "flight.avi"
+    write_video(path, 25)
+    source = open_source(str(path), CameraOptions(pace=True))
+    frames: list[object] = []
+    reader = threading.Thread(target=lambda: frames.extend(source))
+    reader.start()
+    time.sleep(0.15)
+    source.close()
+    reader.join(1)
+    assert not reader.is_alive()
+    assert 0 < len(frames) < 25
+    assert source.unreadable == 0

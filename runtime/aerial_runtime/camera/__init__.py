@@ -3,51 +3,99 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from aerial_runtime.camera.base import Source
+from aerial_runtime.camera.base import Source, without_password
 from aerial_runtime.camera.demo import demo_source
 from aerial_runtime.camera.files import FileSource, images_in, images_like
+from aerial_runtime.camera.gstreamer import GstreamerCamera, csi_pipeline, pipeline_words
 from aerial_runtime.camera.image_file import IMAGE_SUFFIXES
-from aerial_runtime.camera.video import VIDEO_SUFFIXES, V4l2Camera, VideoFile
+from aerial_runtime.camera.options import CameraOptions, refuse_options
+from aerial_runtime.camera.stream import STREAM_SCHEMES, StreamCamera
+from aerial_runtime.camera.v4l2 import V4l2Camera
+from aerial_runtime.camera.video import VIDEO_SUFFIXES, VideoFile
+from aerial_runtime.camera.watched_folder import WatchedFolder
 from aerial_runtime.errors import InputError, UsageError
 
+KINDS = (
+    "give a picture, a folder, a glob, watch:FOLDER, a video file, N or /dev/videoN, csi://N, "
+    "rtsp:// udp:// http:// ..., a GStreamer pipeline, or demo"
+)
 
-def open_source(uri: str) -> Source:
+
+def open_source(uri: str, options: CameraOptions = CameraOptions()) -> Source:  # noqa: B008 (frozen)
     """Open what `--camera` names.
 
-    uri: "demo", an image file, a folder, a glob, a video file, "/dev/videoN" or the device's number alone.
-    Raises UsageError (a kind of source that is not known), InputError (files), CameraError (devices).
+    uri: "demo", an image file, a folder, a glob, "watch:FOLDER", a video file, "/dev/videoN" or the device's number
+    alone, "csi://N", the address of a stream, or a GStreamer pipeline (its elements joined by " ! ").
+    Raises UsageError (a kind or an option that is not known, a pipeline that cannot be), InputError (files),
+    CameraError (devices and streams).
     """
+    if not uri.strip() or "\0" in uri:
+        raise UsageError(f"--camera {uri!r} names nothing; {KINDS}")
+    opener = _camera(uri, options)
+    if opener is not None:
+        return opener()
+    try:
+        return _open_files(uri, options)
+    except (OSError, ValueError) as error:  # a path that no file system can have, or a folder closed to us
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"--camera: {uri!r} cannot be looked up ({reason}); check the path") from error
+
+
+def _camera(uri: str, options: CameraOptions) -> Callable[[], Source] | None:
+    """Return what opens a live source; None where `uri` is no such thing. Raises UsageError."""
+    if " ! " in uri:
+        refuse_options("a GStreamer pipeline (it holds its own caps and properties)", options)
+        words = pipeline_words(uri)
+        return lambda: GstreamerCamera(words, "gstreamer", options)
+    if re.fullmatch("[0-9]{1,4}", uri) or uri.startswith("/dev/"):
+        refuse_options(f"the V4L2 camera {uri}", options, "width", "height", "fps", "pixel_format", "exposure_ms")
+        device = Path(f"/dev/video{int(uri)}" if uri.isdigit() else uri)
+        return lambda: V4l2Camera(device, options)
+    scheme, _, rest = uri.partition("://")
+    if scheme.lower() == "csi":
+        if not re.fullmatch("[0-9]{1,4}", rest):
+            raise UsageError(f"--camera {uri!r} names no CSI camera; give csi:// and its number, such as csi://0")
+        refuse_options(f"the CSI camera {uri}", options, "width", "height", "fps", "exposure_ms")
+        return lambda: GstreamerCamera(csi_pipeline(int(rest), options), f"csi{int(rest)}", options)
+    if scheme.lower() in STREAM_SCHEMES and rest:
+        refuse_options(f"the stream {without_password(uri)} (its sender decides)", options)
+        return lambda: StreamCamera(uri, options)
+    return None
+
+
+def _open_files(uri: str, options: CameraOptions) -> Source:
+    """Open what lies on disk. Raises UsageError, InputError, and what looking at a strange path raises."""
+    path = Path(uri)
+    if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
+        refuse_options(f"the video file {path}", options, "pace")
+        return VideoFile(path, pace=options.pace)
+    refuse_options(f"--camera {without_password(uri)}", options)
     if uri == "demo":
         return demo_source()
-    if uri.isdecimal():
-        return V4l2Camera(Path(f"/dev/video{uri}"))
-    if uri.startswith("/dev/"):
-        return V4l2Camera(Path(uri))
-    path = Path(uri)
+    if uri.startswith("watch:"):
+        folder = uri.removeprefix("watch:")
+        if not folder:
+            raise InputError(f"--camera {uri!r}: no folder is named; give watch:FOLDER")
+        return WatchedFolder(Path(folder))
     if path.is_dir():
         return FileSource(images_in(path), path.resolve().name)
     if path.exists():
-        return _open_file(path)
-    if re.match(r"[a-z][a-z0-9+.-]+:", uri, re.IGNORECASE) or " ! " in uri:
-        raise UsageError(
-            f"--camera {uri!r} is not a kind of source that this version reads; give an image, a folder, "
-            "a glob, a video file, /dev/videoN or demo"
-        )
+        return _open_image(path)
+    if re.match(r"[a-z][a-z0-9+.-]+:", uri, re.IGNORECASE):
+        raise UsageError(f"--camera {without_password(uri)!r} is not a kind of source that there is; {KINDS}")
     if set(uri) & set("*?["):
         return FileSource(images_like(uri), path.parent.name or "files")
     raise InputError(f"--camera: there is no file or folder {uri!r}; check the path")
 
 
-def _open_file(path: Path) -> Source:
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+def _open_image(path: Path) -> Source:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         return FileSource([path], path.name)
-    if suffix in VIDEO_SUFFIXES:
-        return VideoFile(path)
     known = " ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)
     raise InputError(f"{path} is neither an image nor a video by its name; known endings are {known}")
 
 
-__all__ = ["Source", "open_source"]
+__all__ = ["CameraOptions", "Source", "open_source"]

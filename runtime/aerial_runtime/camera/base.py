@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -9,21 +10,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from aerial_runtime.contract import U8, Frame
+from aerial_runtime.contract import MAX_FRAME_MEGAPIXELS, U8, Frame
+from aerial_runtime.errors import InputError
 from aerial_runtime.say import say
 
+WAIT_S = 0.5  # a bounded wait for a camera's next frame
 SourceT = TypeVar("SourceT", bound="Source")
 
 
 class Source(ABC):
     """Frames, one after another. Constructing it opens it; iterate it once; `close` or `with` ends it.
 
+    live: whether frames that are not taken in time are lost (cameras) or wait for us (files).
     name: stands in messages. unreadable: frames that were there but could not be decoded.
-    dropped: frames lost because we were late.
+    dropped: frames lost because we were late, as far as the source knows.
     truth_path: labels.json of the same frames, where there is one.
     """
 
-    live = False  # True: frames that nobody takes in time are lost
+    live: bool = False
 
     def __init__(self, name: str) -> None:
         """Start with nothing lost."""
@@ -36,11 +40,13 @@ class Source(ABC):
     def __iter__(self) -> Iterator[Frame | None]:
         """Yield the frames, and None for every attempt that gave none: whoever flies can look up and stop.
 
+        A camera's attempt takes at most WAIT_S where the source can look up itself, else the time-out asked for.
+
         Raises CameraError (devices) or InputError (files) where there are none to be had.
         """
 
     def close(self) -> None:  # noqa: B027 (not abstract: image files hold nothing open)
-        """Free the device or file. Calling it twice does no harm."""
+        """Free the device or file; a read in another thread then ends. Calling it twice does no harm."""
 
     def _skip(self, reason: str, frames: int = 1) -> None:
         """Count frames that cannot be read and say so: the flight goes on, but never silently."""
@@ -55,6 +61,17 @@ class Source(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_megapixels(what: str, width: int, height: int) -> None:
+    """Raise InputError where a picture is larger than any camera's."""
+    if width * height > MAX_FRAME_MEGAPIXELS * 1_000_000:
+        raise InputError(f"{what} has {width}x{height} pixels, more than {MAX_FRAME_MEGAPIXELS} megapixels")
+
+
+def without_password(text: str) -> str:
+    """Return a text whose addresses have lost user and password: it goes into messages and logs."""
+    return re.sub(r"://[^/\s]+@", "://***@", text)
 
 
 def frame_now(image_bgr: U8, name: str, index: int) -> Frame:

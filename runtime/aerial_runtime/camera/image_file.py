@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import re
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from aerial_runtime.contract import MAX_FRAME_MEGAPIXELS, U8
+from aerial_runtime.camera.base import check_megapixels
+from aerial_runtime.contract import U8
 from aerial_runtime.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 JPEG_END = b"\xff\xd9"
 DAMAGE = re.compile(r"^(libpng error|Corrupt JPEG data|Premature end of JPEG file).*", re.MULTILINE)
-MESSAGE_BYTES = 4096  # of the decoders' lines that are looked at
+EXTRA_BYTES = re.compile(r"extraneous bytes before marker")
+OURS = re.compile(r"aerial-|\{")  # how the lines of this program begin, for a person and as JSON
+MESSAGE_BYTES = 65536  # of lines that are looked at; more do not fit the pipe
 JPEG_START_OF_SCAN = 0xDA
 JPEG_SIZE_MARKERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, without tables and extensions
 
@@ -37,28 +41,39 @@ def read_image(path: Path) -> U8:
         width, height = image_size(data)
     except (struct.error, ValueError) as error:
         raise InputError(f"{path} is not a JPEG, PNG, TIFF or BMP image, or its header is damaged") from error
-    if width * height > MAX_FRAME_MEGAPIXELS * 1_000_000:
-        raise InputError(f"{path} has {width}x{height} pixels, more than {MAX_FRAME_MEGAPIXELS} megapixels")
+    check_megapixels(str(path), width, height)
     if not _is_whole(data):
         raise InputError(f"{path} is cut short: the end of the image is missing")
     try:
+        return decode_image(data)
+    except InputError as error:
+        raise InputError(f"{path} {error}") from error
+
+
+def decode_image(data: bytes, *, may_be_padded: bool = False) -> U8:
+    """Return a picture as uint8 [H, W, 3] BGR. Raises InputError that says what is wrong, without naming a file.
+
+    may_be_padded: bytes too many are no damage; many webcams fill up their JPEGs.
+    """
+    try:
         image, lines = _decode(data)
     except cv2.error as error:
-        raise InputError(f"{path} cannot be decoded ({error.err})") from error
+        raise InputError(f"cannot be decoded ({error.err})") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be decoded ({error.strerror})") from error
+        raise InputError(f"cannot be decoded ({error.strerror})") from error
     damage = DAMAGE.search(lines)
-    if damage:
-        raise InputError(f"{path} is damaged ({damage.group()})")
+    if damage and not (may_be_padded and EXTRA_BYTES.search(damage.group())):
+        raise InputError(f"is damaged ({damage.group()})")
     if image is None:
-        raise InputError(f"{path} cannot be decoded: its image data are damaged or of an unusual kind")
+        raise InputError("cannot be decoded: its image data are damaged or of an unusual kind")
     return image
 
 
 def _decode(data: bytes) -> tuple[U8 | None, str]:
     """Return the picture, and the lines that the decoder wrote to stderr, which do not get there.
 
-    libjpeg says only there that half a picture is missing. What another thread writes meanwhile is caught too.
+    libjpeg says only there that half a picture is missing. What other threads write to stderr meanwhile gets there
+    after all, a moment late.
     Raises cv2.error, and OSError where no file can be opened.
     """
     reading, writing = os.pipe()
@@ -72,7 +87,12 @@ def _decode(data: bytes) -> tuple[U8 | None, str]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-        return None if image is None else np.ascontiguousarray(image, dtype=np.uint8), _read_lines(reading)
+        lines = _read_lines(reading)
+        others = "".join(line for line in lines.splitlines(True) if OURS.match(line))
+        if others:
+            with suppress(OSError):  # nobody takes them
+                os.write(2, others.encode(errors="surrogateescape"))
+        return None if image is None else np.ascontiguousarray(image, dtype=np.uint8), lines
     finally:
         os.close(reading)
         os.close(writing)
@@ -80,7 +100,7 @@ def _decode(data: bytes) -> tuple[U8 | None, str]:
 
 def _read_lines(reading: int) -> str:
     try:
-        return os.read(reading, MESSAGE_BYTES).decode(errors="replace")
+        return os.read(reading, MESSAGE_BYTES).decode(errors="surrogateescape")
     except BlockingIOError:  # nothing was written
         return ""
 

@@ -1,0 +1,119 @@
+"""Frames from a folder into which a still camera drops its pictures."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aerial_runtime.camera.base import Source
+from aerial_runtime.camera.image_file import IMAGE_SUFFIXES, read_image
+from aerial_runtime.contract import Frame
+from aerial_runtime.errors import InputError
+from aerial_runtime.say import say
+
+LOOK_S = 0.1  # between two looks; inotify would hear nothing of a camera mounted by FUSE or NFS
+GIVE_UP_S = 5.0  # after which a file that no longer grows and still is no picture counts as unreadable
+
+Key = tuple[str, int]  # name and inode: a new picture moved over an old name is a new file
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """A file that is not yet delivered: when it was first seen, and when it last changed."""
+
+    key: Key
+    path: Path
+    utc_ns: int
+    mono_ns: int
+    state: tuple[int, int]  # bytes, time of change in ns
+    still_since_s: float
+
+
+class WatchedFolder(Source):
+    """Each picture that comes into a folder, once, in the order of their coming, and none dropped: they are on disk.
+
+    A picture is taken when its size stood still between two looks and it decodes as a whole. What lay in the folder
+    before is not flown. A frame is stamped with the moment when its file was first seen.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Remember what lies in the folder already. Raises InputError where it cannot be read."""
+        super().__init__(folder.resolve().name)
+        self._folder = folder
+        self._closing = threading.Event()
+        self._is_away = False
+        self._seen_utc_ns = self._seen_mono_ns = 0  # moment of the last look, which all its new files share
+        self._arriving: dict[Key, _Arrival] = {}
+        try:
+            self._known = self._look()
+        except OSError as error:
+            raise InputError(
+                f"cannot watch the folder {folder} ({error.strerror}); make it before the flight"
+            ) from error
+
+    def __iter__(self) -> Iterator[Frame | None]:
+        """Yield frames until closed; None for each look at which no picture was ready, and for unreadable ones."""
+        index = 0
+        while not self._closing.is_set():
+            for arrival in self._ready():
+                try:
+                    image_bgr = read_image(arrival.path)
+                except InputError as error:
+                    if time.monotonic() - arrival.still_since_s < GIVE_UP_S and arrival.path.exists():
+                        continue  # the rest may be on its way
+                    self._skip(str(error))
+                    frame = None
+                else:
+                    frame = Frame(image_bgr, arrival.path.name, index, arrival.utc_ns, arrival.mono_ns)
+                index += 1
+                self._known.add(arrival.key)
+                yield frame
+                break  # looked at anew: what came while this one flew gets its own time
+            else:
+                yield None
+                self._closing.wait(LOOK_S)
+
+    def close(self) -> None:
+        """End the watch."""
+        self._closing.set()
+
+    def _look(self) -> set[Key]:
+        """Return the pictures of the folder by their names alone: no call per file, there may be thousands."""
+        with os.scandir(self._folder) as entries:
+            return {(entry.name, entry.inode()) for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)}
+
+    def _ready(self) -> list[_Arrival]:
+        """Look at the folder; return what has come and stands still, in the order in which it came."""
+        try:
+            present = self._look()
+            self._seen_utc_ns, self._seen_mono_ns = time.time_ns(), time.monotonic_ns()
+        except OSError as error:  # a memory card that was pulled out may come back
+            if not self._is_away:
+                say(f"aerial-runtime: the folder {self._folder} cannot be read ({error.strerror})", error=True)
+            self._is_away = True
+            return []
+        self._is_away = False
+        self._known &= present  # forgets what was deleted, so that this does not grow with the flight
+        arrivals = [arrival for key in present - self._known if (arrival := self._arrival(key)) is not None]
+        self._arriving = {arrival.key: arrival for arrival in arrivals}
+        still_s = time.monotonic() - LOOK_S
+        ready = [arrival for arrival in arrivals if arrival.still_since_s <= still_s]
+        return sorted(ready, key=lambda arrival: (arrival.mono_ns, arrival.state[1], arrival.path.name))
+
+    def _arrival(self, key: Key) -> _Arrival | None:
+        """Return what is known of a file by now; None where it is gone."""
+        path = self._folder / key[0]
+        try:
+            found = path.stat()
+        except OSError:  # moved or deleted since the look
+            return None
+        before = self._arriving.get(key)
+        state = found.st_size, found.st_mtime_ns
+        now_s = time.monotonic()
+        if before is None:
+            return _Arrival(key, path, self._seen_utc_ns, self._seen_mono_ns, state, now_s)
+        return before if before.state == state else replace(before, state=state, still_since_s=now_s)
