@@ -140,9 +140,7 @@ def _judge(
     if stop.is_set():
         return
     if not log.frames:
-        raise InputError(
-            f"no frame of {capture.name} could be read, {capture.unreadable} were tried; check the files"
-        )
+        raise InputError(f"no frame of {capture.name} could be read, {capture.unreadable} were tried; check the files")
     if capture.truth_path is not None:
         say(format_score(score_flight(read_labels(capture.truth_path), log.flown, pipeline.label_space)))
 
@@ -163,9 +161,7 @@ def open_writer(
     """Open --output, to be closed by `stack`. Raises UsageError or ResourceError."""
     if config.output is None:
         return None
-    writer = JsonlWriter(
-        config.output, config.overwrite, monitor=monitor, lossless=lossless, writing=faults.writing
-    )
+    writer = JsonlWriter(config.output, config.overwrite, monitor=monitor, lossless=lossless, writing=faults.writing)
     return stack.enter_context(writer)
 
 

@@ -43,7 +43,7 @@ class HealthMonitor:
         utc_ns: Callable[[], int] = time.time_ns,
         mono_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """source: stands in every message. utc_ns, mono_ns: the clocks."""
+        """source: stands in every message, until it is `named` otherwise. utc_ns, mono_ns: the clocks."""
         self._source = utf8(source)
         self._utc_ns, self._mono_ns = utc_ns, mono_ns
         self._lock = threading.Lock()
@@ -60,6 +60,11 @@ class HealthMonitor:
         # Rings over the last frames: when each ended (monotonic), and its age, segment, classify, total in ms.
         self._ended_ns = np.zeros(LAST_FRAMES, np.int64)
         self._times_ms: F32 = np.zeros((LAST_FRAMES, 1 + len(STAGES)), np.float32)
+
+    def named(self, source: str) -> None:
+        """Tell the name of the source, which is known only once it is open."""
+        with self._lock:
+            self._source = utf8(source)
 
     def loaded(self, provider: str, models: dict[str, str]) -> None:
         """Tell what computes. models: role -> "sha256:..." of the file loaded."""

@@ -89,6 +89,7 @@ class Pipeline:
         self._classify = Classifier(classifier, options.conf, options.abstain)
         _check_pair(segmenter, classifier)
         self.label_space = classifier.card.label_space
+        self.crop_margin = classifier.card.crop_margin
         self.models = {"segmenter": segmenter.sha256, "classifier": classifier.sha256}
         self.provider = " + ".join(sorted({segmenter.provider, classifier.provider}))
 

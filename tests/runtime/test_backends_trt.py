@@ -292,7 +292,7 @@ def test_a_flight_with_engines(folder, kit, tmp_path, world, capsys):
     picture = kit.frame(64, 48, (8, 8, 16, (0, 0, 255)))
     (tmp_path / "frames").mkdir()
     cv2.imwrite(str(tmp_path / "frames" / "a.png"), picture)
-    config = Config(camera=str(tmp_path / "frames"), models=folder, bind="none", output=tmp_path / "out.jsonl")
+    config = Config(camera=str(tmp_path / "frames"), models=folder, bind=("none",), output=tmp_path / "out.jsonl")
     assert run(config) == 0
     (message,) = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     assert [target["attributes"]["kind"]["label"] for target in message["targets"]] == ["plain"]
