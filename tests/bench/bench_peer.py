@@ -2,7 +2,7 @@
 
 The peer is any detector in an ONNX file with one float32 input [1, 3, H, W], of fixed or dynamic size, RGB 0..1, such
 as a YOLO exported elsewhere. It is timed as one would fly it, at the frame's own size where its graph allows that, and
-in slices of 640 px (or of the size that its graph fixes) with 20 % overlap: border and blob, our engine with our settings,
+in slices of 640 px (or of the size that its graph fixes) with 20 % overlap: border, blob, our engine with our settings
 and a plain NMS. Ours is timed from the frame to the message at a subscriber.
 """
 
