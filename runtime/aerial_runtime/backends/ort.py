@@ -40,9 +40,9 @@ class OrtBackend(Backend):
             raise ModelError(
                 f"cannot read the model {path} ({error.strerror}); check --segmenter, --classifier and --models"
             ) from error
-        self._errors = _engine_errors()
+        self._errors = engine_errors()
         try:
-            self._session = ort.InferenceSession(data, _session_options(ort, threads), _providers(ort, device))
+            self._session = ort.InferenceSession(data, session_options(ort, threads), _providers(ort, device))
         except self._errors as error:
             raise ModelError(f"{path} is not a usable ONNX model ({_first_line(error)}); export it again") from error
         provider = self._session.get_providers()[0]
@@ -136,7 +136,7 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-def _engine_errors() -> tuple[type[Exception], ...]:
+def engine_errors() -> tuple[type[Exception], ...]:
     """Return the engine's exception classes: they share no base but Exception."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -144,7 +144,7 @@ def _engine_errors() -> tuple[type[Exception], ...]:
     return (*errors, RuntimeError, ValueError)
 
 
-def _session_options(ort: Any, threads: int | None) -> Any:
+def session_options(ort: Any, threads: int | None) -> Any:
     """Return the settings that were fastest at 1080p (docs/decisions.md); the defaults not named here stay."""
     options = ort.SessionOptions()
     options.log_severity_level = LOG_ERRORS_ONLY
