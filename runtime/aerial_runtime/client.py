@@ -16,7 +16,7 @@ import msgspec
 import zmq
 from zmq.auth import load_certificate
 
-from aerial_runtime.contract import DETECTIONS_SCHEMA, HEALTH_SCHEMA, Detections, Health
+from aerial_runtime.contract import DECODE_ERRORS, DETECTIONS_SCHEMA, HEALTH_SCHEMA, Detections, Health
 
 MESSAGES: Final[dict[str, type[Detections] | type[Health]]] = {"detections": Detections, "health": Health}
 SCHEMAS: Final = {"detections": DETECTIONS_SCHEMA, "health": HEALTH_SCHEMA}
@@ -112,7 +112,7 @@ class Subscriber:
             if len(parts) < 2:
                 raise msgspec.DecodeError("it has no payload")
             return self._decoders[topic].decode(parts[1])
-        except msgspec.DecodeError as error:
+        except DECODE_ERRORS as error:
             self.strange += 1
             self._on_trouble(f"a message that is not {SCHEMAS[topic]}: {error}")
             return None

@@ -18,6 +18,8 @@ F32 = npt.NDArray[np.float32]
 
 DETECTIONS_SCHEMA: Final = "aerial.detections/1"
 HEALTH_SCHEMA: Final = "aerial.health/1"
+# What msgspec raises for bytes that are no such message: the latter two for text that is no UTF-8, and for depth.
+DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 State = Literal["starting", "running", "degraded", "stopping"]
 MAX_FRAME_MEGAPIXELS = 100  # of 1e6 pixels; a larger image is a mistake or an attack, not a camera frame
 

@@ -63,6 +63,13 @@ def test_refuses_what_is_no_model(tmp_path, kit):
         assert "\n" not in str(caught.value)
 
 
+def test_refuses_metadata_that_is_no_text(tmp_path, tiny_models):
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes((tiny_models / "segmenter.onnx").read_bytes().replace(b"sees-red", b"sees-re\xff"))
+    with pytest.raises(ModelError, match=r"the metadata of .*damaged\.onnx are damaged"):
+        open_backend(path, "cpu")
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -139,11 +139,13 @@ def test_strange_messages_are_counted_and_survived(publisher, subscriber, troubl
     publisher.send(DETECTIONS, [b"{"])
     publisher.send(DETECTIONS, [b'{"schema": "aerial.other/1"}'])
     publisher.send(DETECTIONS, [])
+    publisher.send(DETECTIONS, [b'{"schema": "\xff"}'])
+    publisher.send(DETECTIONS, [b'{"x": ' + b"[" * 100_000])
     publisher.send(b"detections2", [b"{}"])  # of a later daemon
     send(publisher, 1)
     assert next(subscriber).sequence == 1
-    assert subscriber.strange == 3
-    assert [trouble.partition(":")[0] for trouble in troubles] == ["a message that is not aerial.detections/1"] * 3
+    assert subscriber.strange == 5
+    assert [trouble.partition(":")[0] for trouble in troubles] == ["a message that is not aerial.detections/1"] * 5
 
 
 def test_a_reader_that_sleeps_loses_messages_and_knows_how_many(endpoint, publisher, monkeypatch):

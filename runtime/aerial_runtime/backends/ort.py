@@ -66,7 +66,10 @@ class OrtBackend(Backend):
 
     def _read_card(self, path: Path) -> ModelCard:
         """Return the card inside the file, after comparing it with the graph."""
-        text = self._session.get_modelmeta().custom_metadata_map.get(CARD_METADATA_KEY)
+        try:
+            text = self._session.get_modelmeta().custom_metadata_map.get(CARD_METADATA_KEY)
+        except self._errors as error:  # UnicodeDecodeError is a ValueError
+            raise ModelError(f"the metadata of {path} are damaged ({error}); export it again") from error
         if text is None:
             raise ModelError(f"{path} holds no model card; make it with aerial-export, which puts the card inside")
         card = card_from_json(text, str(path))
