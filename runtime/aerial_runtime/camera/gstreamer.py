@@ -93,6 +93,7 @@ class GstreamerCamera(Source):
         self._lock = threading.Lock()  # held while reading, so that `close` never closes the pipe under a read
         self._closed = False
         self._size_px: tuple[int, int] | None = None  # width, height
+        self._has_ended = False
         self._has_size_or_end = threading.Event()
         self._lines: deque[str] = deque(maxlen=50)
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PAGE)  # until the size is known, lest it hold several small pictures
@@ -106,7 +107,7 @@ class GstreamerCamera(Source):
         self._talk = threading.Thread(target=self._listen, name="gst-launch", daemon=True)
         self._talk.start()
         self._has_size_or_end.wait(self._timeout_s)
-        if self._size_px is None and not self._talk.is_alive():
+        if self._size_px is None and self._has_ended:
             error = self._why_ended(0)
             self.close()
             raise error
@@ -167,6 +168,7 @@ class GstreamerCamera(Source):
                 self._has_size_or_end.set()
             else:
                 self._lines.append(line.strip())
+        self._has_ended = True
         self._has_size_or_end.set()
 
     def _has_bytes(self, wait_s: float) -> bool:
@@ -176,19 +178,19 @@ class GstreamerCamera(Source):
     def _read_header(self, last: bytes, index: int) -> bytes:
         """Return what stands before a picture: byte for byte the same before each but the first, which is searched."""
         if last:
-            header = np.empty(len(last), np.uint8)
-            self._fill(header, index)
-            if header.tobytes() != last:
+            again = np.empty(len(last), np.uint8)
+            self._fill(again, index)
+            if again.tobytes() != last:
                 raise CameraError(f"{self.name} changed the size of its pictures after {index} frames")
             return last
-        header = bytearray(b"\r\n")  # stands before all later ones
+        header = b"\r\n"  # stands before all later ones
         byte = np.empty(1, np.uint8)
         while not HEADER.fullmatch(header):
             if len(header) > 500:
                 raise CameraError(f"{self.name} writes something else than pictures; the pipeline may end in no video")
             self._fill(byte, index)
             header += byte.tobytes()
-        return bytes(header)
+        return header
 
     def _read_picture(self, header: bytes, index: int) -> U8:
         """Return the next picture, uint8 [H, W, 3] BGR. GStreamer's rows begin at multiples of 4 bytes."""
@@ -209,7 +211,7 @@ class GstreamerCamera(Source):
 
     def _fill(self, target: U8, index: int) -> None:
         """Read until the array is full. Raises CameraError where the rest does not come in time."""
-        view = memoryview(target)
+        view = target.data
         deadline_s = time.monotonic() + self._timeout_s
         while len(view):
             if not self._has_bytes(0.1):

@@ -45,10 +45,10 @@ class CameraOptions:
             raise UsageError("--width and --height belong together; give both or neither")
         if self.width and self.height and self.width * self.height > MAX_FRAME_MEGAPIXELS * 1_000_000:
             raise UsageError(f"{self.width}x{self.height} is more than {MAX_FRAME_MEGAPIXELS} megapixels")
-        name = self.pixel_format
-        if name is not None and not (len(name) == 4 and name.isascii() and name.isprintable()):
+        letters = self.pixel_format
+        if letters is not None and not (len(letters) == 4 and letters.isascii() and letters.isprintable()):
             raise UsageError(
-                f"--pixel-format {name!r} is no format of V4L2; give its four letters, such as MJPG or YUYV"
+                f"--pixel-format {letters!r} is no format of V4L2; give its four letters, such as MJPG or YUYV"
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,8 +42,8 @@ class StreamCamera(Source):
             )
         if not self._stream.is_open:
             raise CameraError(
-                f"the stream {self.name} gives no video within {open_s:g} s; check the address, that the sender runs, "
-                "the network between and the firewall"
+                f"the stream {self.name} cannot be opened (waited {open_s:g} s at most); check the address, that the "
+                "sender runs, the network between and the firewall"
             )
         try:
             check_megapixels(self.name, *self._stream.size_px)
@@ -53,9 +54,12 @@ class StreamCamera(Source):
     def __iter__(self) -> Iterator[Frame | None]:
         """Yield frames until none came for timeout_s or the sender ended; then raise CameraError."""
         index = 0
-        while (image_bgr := self._stream.read()) is not None:
+        since_s = time.monotonic()
+        # A picture that comes after a time-out lay in the decoder all the while.
+        while (image_bgr := self._stream.read()) is not None and time.monotonic() - since_s < self._timeout_s:
             yield frame_now(image_bgr, f"{self.name}:{index}", index)
             index += 1
+            since_s = time.monotonic()
         if not self._stream.is_closed:
             raise CameraError(
                 f"the stream {self.name} stopped after {index} frames: the sender ended it, or nothing came for "

@@ -259,7 +259,9 @@ class V4l2Device:
             if error.errno in (errno.ENOTTY, errno.EINVAL):
                 return None
             raise
-        return rate.denominator / rate.numerator if rate.numerator and rate.denominator else None
+        above: int = rate.denominator
+        below: int = rate.numerator
+        return above / below if above and below else None
 
     def set_exposure(self, exposure_ms: float | None) -> float | None:
         """Set a fixed exposure, or automatic for None; return what the device made of it in ms.
