@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from aerial_runtime.camera import Source
 from aerial_runtime.contract import Frame
 from aerial_runtime.errors import CameraError
-from aerial_runtime.reader import CLOSED_S, ENDS_S, Reader
+from aerial_runtime.reader import Reader
 from aerial_runtime.watch import Watch, WatchOptions
 
 FILE_QUEUE: Final = 2  # decoding overlaps with inference; more would only cost memory
@@ -41,7 +41,7 @@ class Monitor(Protocol):
 class Capture:
     """The frames of a source, read ahead: `take` them until it has `ended`.
 
-    name, live, truth_path: of the source as it was first opened; before, "camera", True and None.
+    name, live, truth_path: of the source; until it has been opened, "camera", True and None.
     dropped: frames lost up to the one that was taken last. unreadable: frames that could not be decoded.
     """
 
@@ -98,7 +98,7 @@ class Capture:
         with self._lock:
             self._is_closing = True
             self._reader_changed.notify_all()
-        self._thread.join(ENDS_S + CLOSED_S + 0.1)
+        self._thread.join()  # it leaves behind what hangs
 
     def __enter__(self) -> Capture:
         return self
@@ -215,9 +215,8 @@ class Capture:
     def opened(self, reader: Reader, source: Source) -> None:
         """Hear that the source is open."""
         with self._lock:
-            if not self._was_open:
-                self._was_open = True
-                self.name, self.live, self.truth_path = source.name, source.live, source.truth_path
+            self._was_open = True
+            self.name, self.live, self.truth_path = source.name, source.live, source.truth_path
             reader.alive_s = time.monotonic()
             self._reader_changed.notify_all()
 

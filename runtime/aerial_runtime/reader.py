@@ -81,9 +81,9 @@ class Reader:
                 return
             self._owner.opened(self, source)
             for frame in source:
+                self._owner.received(self, source, frame)
                 if self.is_retired:
                     return
-                self._owner.received(self, source, frame)
             self._owner.received(self, source, None)  # some sources count only at their end what they could not read
         finally:
             self._close()

@@ -20,6 +20,7 @@ from aerial_runtime.watch import WatchOptions
 LONG_S = 10.0  # what a test waits at most for what must come
 ENDS_S, CLOSED_S = reader_module.ENDS_S, reader_module.CLOSED_S
 QUICK = WatchOptions(timeout_s=0.3, frozen_s=0.2, black_s=0.1)
+SUSPECT_ONLY = WatchOptions(timeout_s=3600, frozen_s=0.2)
 
 
 def noisy(seed, width=64, height=48):
@@ -64,6 +65,7 @@ class FakeCamera(Source):
         super().__init__("fake")
         self.world = world
         self.is_closed = threading.Event()
+        self.closes, self.closed_by = 0, ""
         world.opened.append(self)
 
     def __iter__(self):
@@ -91,6 +93,8 @@ class FakeCamera(Source):
                 return  # "end"
 
     def close(self):
+        self.closes += 1
+        self.closed_by = threading.current_thread().name
         self.is_closed.set()
 
 
@@ -246,6 +250,7 @@ def test_files_come_whole_and_in_order_and_end(told):
 
 
 def test_files_are_read_no_further_ahead_than_the_queue(told):
+    before = set(threading.enumerate())
     source = Files(50)
     with Capture(lambda: source, QUICK, told) as capture:
         for taken in range(3):
@@ -254,6 +259,7 @@ def test_files_are_read_no_further_ahead_than_the_queue(told):
         time.sleep(0.05)  # would be time for many more
         assert source.given == 6
     assert source.is_closed  # though it waited for room
+    assert threads_since(before) == set()
 
 
 def test_files_are_not_watched(told):
@@ -384,7 +390,8 @@ def test_the_wait_before_opening_doubles_to_a_limit_and_starts_again_when_all_is
             until(lambda: len(moments) == 5)
             waits = np.diff([start, *moments])
             assert (waits >= np.array([0.025, 0.05, 0.1, 0.2, 0.2]) - 0.001).all()
-            assert waits[0] < 0.2
+            assert waits[0] < 0.2  # the delay starts again
+            assert waits[4] < 0.4  # and grows no further
             world.give(noisy(0))
             take(capture)
 
@@ -412,6 +419,7 @@ def test_a_first_frame_may_take_longer_but_the_loss_is_told(world, told, monkeyp
 
 
 def test_a_read_that_hangs_is_left_behind_and_a_fresh_camera_opened(world, told):
+    before = set(threading.enumerate())
     with Capture(world.open, QUICK, told) as capture:
         world.give(noisy(0))
         take(capture)
@@ -422,6 +430,10 @@ def test_a_read_that_hangs_is_left_behind_and_a_fresh_camera_opened(world, told)
         world.give(noisy(1))
         assert take(capture).index == 1
         assert told.reasons == {}
+    assert len(threads_since(before)) == 1
+    world.released.set()
+    until(lambda: threads_since(before) == set())
+    assert [camera.closes for camera in world.opened] == [1, 1]
 
 
 def test_what_a_camera_gives_that_was_left_behind_is_not_taken(world, told):
@@ -501,7 +513,7 @@ def keep_giving(world, picture_of):
 
 
 def test_a_frozen_camera_is_told_and_opened_anew_and_its_frames_are_flown(world, told):
-    with Capture(world.open, QUICK, told) as capture:
+    with Capture(world.open, SUSPECT_ONLY, told) as capture:
         end = keep_giving(world, lambda number: noisy(0))
         try:
             told.until_only("camera-frozen")
@@ -538,7 +550,7 @@ def test_a_black_camera_is_told_and_not_opened_anew(world, told):
 
 
 def test_a_camera_of_another_size_is_told_and_opened_anew_and_its_frames_are_flown(world, told):
-    with Capture(world.open, QUICK, told) as capture:
+    with Capture(world.open, SUSPECT_ONLY, told) as capture:
         world.give(noisy(0))
         take(capture)
         end = keep_giving(world, lambda number: noisy(number, 32, 24))
@@ -588,4 +600,6 @@ def test_nothing_is_left_after_a_flight(world, told):
         world.give(noisy(0))
         take(capture)
     assert threads_since(before) == set()
-    assert world.opened[0].is_closed.is_set()
+    assert (
+        world.opened[0].closed_by == "camera"
+    )  # the thread that read it: one that does not hang is not closed under it

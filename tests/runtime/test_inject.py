@@ -186,6 +186,27 @@ def test_files_as_a_camera_come_again_and_again_at_its_rate(folder, monkeypatch)
     assert took_s > 8 / 50 - 0.001
 
 
+def test_files_as_a_camera_are_closed_each_time(folder, monkeypatch):
+    monkeypatch.setattr(inject, "CAMERA_FPS", 1000.0)
+    opened, closed = [], []
+
+    class Files(Source):
+        def __iter__(self):
+            return iter([None])
+
+        def close(self):
+            closed.append(self)
+
+    def open_():
+        opened.append(Files("files"))
+        return opened[-1]
+
+    with Faults([Fault("camera-loss", 3600, 1)]).source(open_)() as source:
+        list(itertools.islice(source, 3))
+        assert closed == opened[:2]
+    assert closed == opened
+
+
 def test_closing_ends_the_wait_for_the_next_frame(folder, monkeypatch):
     monkeypatch.setattr(inject, "CAMERA_FPS", 0.001)
     _, source = flown_as_camera(folder, Fault("camera-loss", 3600, 1))
@@ -218,7 +239,7 @@ def test_a_lost_camera_ends_and_cannot_be_opened(folder, monkeypatch):
         assert next(frames) is not None
         faults.start()
         with pytest.raises(CameraError, match="lost on purpose"):
-            list(frames)
+            list(itertools.islice(frames, 100))
     with pytest.raises(CameraError, match="lost on purpose"):
         faults.source(lambda: open_source(str(folder)))()
 
