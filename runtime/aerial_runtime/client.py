@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import zmq
 from zmq.auth import load_certificate
+from zmq.utils.monitor import recv_monitor_message
 
 from aerial_runtime.contract import DECODE_ERRORS, DETECTIONS_SCHEMA, HEALTH_SCHEMA, Detections, Health
 
@@ -24,6 +25,12 @@ QUEUE_MESSAGES: Final = 1000  # wait for a slow reader; beyond it they are lost,
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 1000  # ZeroMQ's 100 would miss the first frames of a daemon that starts after us
 SLICE_MS: Final = 200
 KEY_CHARACTERS: Final = 40
+# After these ZeroMQ does not try again, and would wait in vain for ever.
+REFUSALS: Final = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "refuses our key; it must be among its allowed clients when it starts",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "and we do not fit: one end uses keys, the other does not",
+}
+NO_ANSWER: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 # A listener only reads: without these it would never notice that an aircraft has lost its power.
 KEEPALIVE: Final = {
     zmq.TCP_KEEPALIVE: 1,
@@ -69,6 +76,8 @@ class Subscriber:
         options |= {zmq.RECONNECT_IVL: RECONNECT_MS, zmq.RECONNECT_IVL_MAX: RECONNECT_MAX_MS}
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
+        self._events = self._socket.get_monitor_socket(sum(REFUSALS) + NO_ANSWER)
+        self._endpoint, self._has_answered = endpoint, True
         for option, value in options.items():
             self._socket.set(option, value)
         for topic in topics:
@@ -83,7 +92,10 @@ class Subscriber:
         return self
 
     def __next__(self) -> Detections | Health:
-        """Return the next message that we have not had. Raises TimeoutError where none comes within `timeout_s`."""
+        """Return the next message that we have not had.
+
+        Raises TimeoutError where none comes within `timeout_s`, PermissionError where the daemon does not let us in.
+        """
         deadline_ns = None if self._timeout_s is None else time.monotonic_ns() + round(self._timeout_s * 1e9)
         while True:
             self._wait(deadline_ns)
@@ -101,8 +113,19 @@ class Subscriber:
                 left_ms = min(SLICE_MS, round((deadline_ns - time.monotonic_ns()) / 1e6))
             if self._socket.poll(max(0, left_ms)):
                 return
+            self._look_at_link()
             if left_ms < SLICE_MS:
                 raise TimeoutError(f"no message for {self._timeout_s:g} s")
+
+    def _look_at_link(self) -> None:
+        """Raise PermissionError where the daemon has refused us; tell once where it does not understand our key."""
+        while self._events.poll(0):
+            event = recv_monitor_message(self._events)["event"]
+            if event in REFUSALS:
+                raise PermissionError(f"the daemon at {self._endpoint} {REFUSALS[event]}")
+            if self._has_answered:
+                self._has_answered = False
+                self._on_trouble(f"the daemon at {self._endpoint} does not answer; is this the server key of that one?")
 
     def _decoded(self, parts: list[bytes]) -> Detections | Health | None:
         topic = parts[0].decode(errors="replace")
@@ -135,6 +158,9 @@ class Subscriber:
 
     def close(self) -> None:
         """Disconnect. Twice does no harm."""
+        if not self._socket.closed:
+            self._socket.disable_monitor()
+        self._events.close()
         self._socket.close()
         self._context.term()
 

@@ -64,11 +64,12 @@ def _print_messages(subscriber: Subscriber, options: argparse.Namespace) -> None
         except TimeoutError:
             if heard and options.count is None:
                 return
-            hint = "" if options.server_key is None else ", and that this key is among its allowed clients"
             raise ResourceError(
                 f"heard {heard} messages on {options.connect}, then none for {options.timeout:g} s; "
-                f"check that aerial-runtime runs and binds there{hint}"
+                "check that aerial-runtime runs and binds there"
             ) from None
+        except PermissionError as error:
+            raise ResourceError(f"{error}; check --server-key and --client-key") from error
         heard += 1
         if not all(say(line) for line in _lines(message, subscriber.payload, options.json)):
             return

@@ -163,25 +163,62 @@ def test_a_reader_that_sleeps_loses_messages_and_knows_how_many(endpoint, publis
     assert subscriber.gaps == 1000 - len(heard)
 
 
-def test_a_link_with_keys(tmp_path):
-    assert keygen([str(tmp_path), "--client", "ground"]) == 0
-    assert keygen([str(tmp_path / "elsewhere"), "--client", "ground"]) == 0
+@pytest.fixture
+def encrypted(tmp_path):
+    """A publisher on all addresses with message 0, how to reach it, and the files of its keys and of strangers'."""
+    for folder in (tmp_path, tmp_path / "new"):
+        assert keygen([str(folder), "--client", "ground"]) == 0
     curve = load_curve_server(tmp_path / "server.key_secret", tmp_path / "clients")
     with Publisher(["tcp://0.0.0.0:*"], curve=curve) as publisher:
-        reach = publisher.endpoints[0].replace("0.0.0.0", "127.0.0.1")
-        server, ours, others = (
-            tmp_path / name for name in ("server.key", "ground.key_secret", "elsewhere/ground.key_secret")
-        )
         send(publisher, 0)
-        with (
-            Subscriber(reach, server_key=server, client_keys=others, timeout_s=0.1) as stranger,
-            Subscriber(reach, timeout_s=0.1) as plain,
-            Subscriber(reach, server_key=str(server), client_keys=str(ours), timeout_s=5) as subscriber,
-        ):
-            assert first_heard(publisher, subscriber).sequence == 0
+        yield publisher, publisher.endpoints[0].replace("0.0.0.0", "127.0.0.1")
+
+
+def keys(tmp_path, server="server.key", client="ground.key_secret"):
+    return {"server_key": tmp_path / server, "client_keys": str(tmp_path / client)}
+
+
+def test_a_link_with_keys(tmp_path, encrypted):
+    publisher, reach = encrypted
+    with Subscriber(reach, timeout_s=5, **keys(tmp_path)) as subscriber:
+        assert first_heard(publisher, subscriber).sequence == 0
+        send(publisher, 1)
+        assert next(subscriber).sequence == 1
+
+
+@pytest.mark.parametrize(
+    ("mine", "why"),
+    [
+        ({"client": "new/ground.key_secret"}, "refuses our key; it must be among its allowed clients"),
+        (None, "one end uses keys, the other does not"),
+    ],
+)
+def test_who_is_refused_is_told_and_hears_nothing(tmp_path, encrypted, mine, why):
+    publisher, reach = encrypted
+    link = {} if mine is None else keys(tmp_path, **mine)
+    with Subscriber(reach, timeout_s=5, **link) as subscriber:
+        with pytest.raises(PermissionError, match=why):
+            next(subscriber)
+        for _ in range(20):
             send(publisher, 1)
-            assert next(subscriber).sequence == 1
-            assert sequences(stranger) == sequences(plain) == []
+            publisher.repeat()
+            assert not subscriber._socket.poll(10)
+
+
+def test_keys_at_a_daemon_without_are_told(tmp_path, endpoint, publisher):
+    keygen([str(tmp_path), "--client", "ground"])
+    with Subscriber(endpoint, timeout_s=5, **keys(tmp_path)) as subscriber:
+        with pytest.raises(PermissionError, match="one end uses keys, the other does not"):
+            next(subscriber)
+
+
+def test_the_key_of_another_server_is_told_once(tmp_path, encrypted, troubles):
+    _, reach = encrypted
+    link = keys(tmp_path, server="new/server.key")
+    with Subscriber(reach, timeout_s=0.6, on_trouble=troubles.append, **link) as subscriber:
+        with pytest.raises(TimeoutError):
+            next(subscriber)
+    assert troubles == [f"the daemon at {reach} does not answer; is this the server key of that one?"]
 
 
 def test_arguments_that_cannot_be_are_named(tmp_path, endpoint):
