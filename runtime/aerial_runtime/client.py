@@ -120,7 +120,7 @@ class Subscriber:
     def _look_at_link(self) -> None:
         """Raise PermissionError where the daemon has refused us; tell once where it does not understand our key."""
         while self._events.poll(0):
-            event = recv_monitor_message(self._events)["event"]
+            event = zmq.Event(recv_monitor_message(self._events)["event"])
             if event in REFUSALS:
                 raise PermissionError(f"the daemon at {self._endpoint} {REFUSALS[event]}")
             if self._has_answered:
