@@ -9,7 +9,6 @@ from typing import Final
 from aerial_runtime.contract import Frame
 from aerial_runtime.errors import ModelError, ResourceError
 from aerial_runtime.health import HealthMonitor
-from aerial_runtime.log import warn
 from aerial_runtime.pipeline import Pipeline, PipelineResult
 
 BACKEND_ERROR: Final = "backend-error"
@@ -37,7 +36,7 @@ class Detector:
             self._inferring()
             result = self._pipeline(frame)
         except (ModelError, ResourceError) as error:
-            self._count(frame, error)
+            self._count(error)
             return None
         self._works, self._in_a_row = True, 0
         if self._failed_s is not None and time.monotonic() - self._failed_s > SHOWN_S:
@@ -45,7 +44,7 @@ class Detector:
             self._monitor.reason(BACKEND_ERROR, None)
         return result
 
-    def _count(self, frame: Frame, error: ModelError | ResourceError) -> None:
+    def _count(self, error: ModelError | ResourceError) -> None:
         self.failed += 1
         self._in_a_row += 1
         self._failed_s = time.monotonic()
@@ -53,4 +52,3 @@ class Detector:
         self._monitor.reason(BACKEND_ERROR, str(error))
         if not self._works or self._in_a_row >= FAILURES_IN_A_ROW:
             raise error
-        warn(BACKEND_ERROR, f"no answer for {frame.name}: {error}")
