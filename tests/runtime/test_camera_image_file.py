@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aerial_runtime.camera.image_file import image_size, read_image
+from aerial_runtime.camera.image_file import decode_image, image_size, read_image
 from aerial_runtime.errors import InputError
 
 SUFFIXES = (".jpg", ".png", ".tif", ".bmp")
@@ -124,6 +124,31 @@ def test_the_lines_of_libpng_are_the_reason(tmp_path, capfd):
         read_image(path)
     os.write(2, b"stderr is itself again\n")
     assert capfd.readouterr().err == "stderr is itself again\n"
+
+
+def test_lines_of_other_threads_are_not_lost(tmp_path, capfd, monkeypatch):
+    path = tmp_path / "half.png"
+    path.write_bytes(encoded(".png", gradient())[:9000])
+    decode = cv2.imdecode
+
+    def decode_while_others_talk(*arguments):
+        os.write(2, b'aerial-runtime: degraded\n{"level": "warning"}\n')
+        return decode(*arguments)
+
+    monkeypatch.setattr("aerial_runtime.camera.image_file.cv2.imdecode", decode_while_others_talk)
+    with pytest.raises(InputError, match="libpng error"):
+        read_image(path)
+    assert capfd.readouterr().err == 'aerial-runtime: degraded\n{"level": "warning"}\n'
+
+
+def test_bytes_too_many_are_damage_in_a_file_but_not_of_a_webcam():
+    data = encoded(".jpg", gradient())
+    padded = data[:-2] + bytes(300) + data[-2:]
+    with pytest.raises(InputError, match="extraneous bytes"):
+        decode_image(padded)
+    assert decode_image(padded, may_be_padded=True).shape == (200, 300, 3)
+    with pytest.raises(InputError, match="is damaged"):
+        decode_image(data[: len(data) // 2] + b"\xff\xd9", may_be_padded=True)
 
 
 def open_files() -> list[str]:

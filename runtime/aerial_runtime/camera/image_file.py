@@ -42,8 +42,6 @@ def read_image(path: Path) -> U8:
     except (struct.error, ValueError) as error:
         raise InputError(f"{path} is not a JPEG, PNG, TIFF or BMP image, or its header is damaged") from error
     check_megapixels(str(path), width, height)
-    if not _is_whole(data):
-        raise InputError(f"{path} is cut short: the end of the image is missing")
     try:
         return decode_image(data)
     except InputError as error:
@@ -51,10 +49,13 @@ def read_image(path: Path) -> U8:
 
 
 def decode_image(data: bytes, *, may_be_padded: bool = False) -> U8:
-    """Return a picture as uint8 [H, W, 3] BGR. Raises InputError that says what is wrong, without naming a file.
+    """Return a picture whose header `image_size` accepts, as uint8 [H, W, 3] BGR.
 
+    Raises InputError that says what is wrong, without naming a file.
     may_be_padded: bytes too many are no damage; many webcams fill up their JPEGs.
     """
+    if not _is_whole(data):
+        raise InputError("is cut short: the end of the image is missing")
     try:
         image, lines = _decode(data)
     except cv2.error as error:

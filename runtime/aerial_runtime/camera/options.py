@@ -47,9 +47,7 @@ class CameraOptions:
             raise UsageError(f"{self.width}x{self.height} is more than {MAX_FRAME_MEGAPIXELS} megapixels")
         letters = self.pixel_format
         if letters is not None and not (len(letters) == 4 and letters.isascii() and letters.isprintable()):
-            raise UsageError(
-                f"--pixel-format {letters!r} is no format of V4L2; give its four letters, such as MJPG or YUYV"
-            )
+            raise UsageError(f"--pixel-format {letters!r} is none of V4L2; give four letters, such as MJPG or YUYV")
 
 
 def refuse_options(kind: str, options: CameraOptions, *known: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,12 +40,7 @@ class V4l2Camera(Source):
 
     live = True
 
-    def __init__(
-        self,
-        path: Path,
-        options: CameraOptions = CameraOptions(),  # noqa: B008 (frozen)
-        open_device: Callable[[Path], V4l2Device] = V4l2Device,
-    ) -> None:
+    def __init__(self, path: Path, options: CameraOptions) -> None:
         """Set the camera as asked and start it.
 
         Raises CameraError where it is missing, busy, forbidden or no camera, UsageError (with what it offers) where it
@@ -55,7 +51,7 @@ class V4l2Camera(Source):
         self._lock = threading.Lock()  # held while a picture is taken, so that `close` pulls nothing from under it
         self._is_closed = False
         try:
-            self._device = open_device(path)
+            self._device = V4l2Device(path)
         except OSError as error:
             raise CameraError(_why_not(path, error)) from error
         try:
@@ -114,10 +110,10 @@ class V4l2Camera(Source):
         mono_ns = now_ns if picture.mono_ns is None else min(picture.mono_ns, now_ns)
         try:
             if picture.is_damaged:
-                raise InputError("the driver calls it damaged")
+                raise InputError("is damaged, says the driver")
             image_bgr = _decode(picture.data, self._format)
         except InputError as error:
-            self._skip(f"frame {index} of {self._path}: {error}")
+            self._skip(f"frame {index} of {self._path} {error}")
             return None
         return Frame(image_bgr, f"{self.name}:{index}", index, now_utc_ns - (now_ns - mono_ns), mono_ns)
 
@@ -178,17 +174,17 @@ def _decode(data: U8, form: Format) -> U8:
         jpeg = data.tobytes()
         try:
             size = image_size(jpeg)
-        except ValueError:
-            raise InputError("it is no JPEG") from None
+        except (ValueError, struct.error):
+            raise InputError("is no JPEG, or its header is damaged") from None
         if size != (form.width, form.height):
-            raise InputError(f"it has {size[0]}x{size[1]} pixels")
+            raise InputError(f"has {size[0]}x{size[1]} pixels")
         return decode_image(jpeg, may_be_padded=True)
     rows_each, bytes_each, to_bgr = _RAW[form.fourcc]
     used_bytes = int(form.width * bytes_each)
     row_bytes = max(form.row_bytes, used_bytes)
     rows = int(form.height * rows_each)
     if len(data) < row_bytes * (rows - 1) + used_bytes:
-        raise InputError(f"it has {len(data)} bytes, too few for {form.width}x{form.height} {form.fourcc}")
+        raise InputError(f"has {len(data)} bytes, too few for {form.width}x{form.height} {form.fourcc}")
     strided = np.lib.stride_tricks.as_strided(data, (rows, used_bytes), (row_bytes, 1))
     image_bgr = to_bgr(np.ascontiguousarray(strided), form.width)
     return image_bgr.copy() if np.may_share_memory(image_bgr, data) else image_bgr

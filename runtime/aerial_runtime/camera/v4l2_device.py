@@ -278,7 +278,7 @@ class V4l2Device:
             self._call(S_CTRL, _Control(id=EXPOSURE_MODE, value=MANUAL))
         control = _Control(id=EXPOSURE_100_US, value=min(round(exposure_ms * 10), 2**31 - 1))
         self._call(S_CTRL, control)
-        return float(control.value / 10)
+        return float(control.value) / 10
 
     def exposure_range_ms(self) -> tuple[float, float]:
         """Return the shortest and the longest exposure in ms."""

@@ -18,18 +18,17 @@ from aerial_runtime.say import say
 LOOK_S = 0.1  # between two looks; inotify would hear nothing of a camera mounted by FUSE or NFS
 GIVE_UP_S = 5.0  # after which a file that no longer grows and still is no picture counts as unreadable
 
-Key = tuple[str, int]  # name and inode: a new picture moved over an old name is a new file
+State = tuple[int, int]  # of a file: bytes, time of change in ns
 
 
 @dataclass(frozen=True)
 class _Arrival:
     """A file that is not yet delivered: when it was first seen, and when it last changed."""
 
-    key: Key
     path: Path
     utc_ns: int
     mono_ns: int
-    state: tuple[int, int]  # bytes, time of change in ns
+    state: State
     still_since_s: float
 
 
@@ -37,7 +36,8 @@ class WatchedFolder(Source):
     """Each picture that comes into a folder, once, in the order of their coming, and none dropped: they are on disk.
 
     A picture is taken when its size stood still between two looks and it decodes as a whole. What lay in the folder
-    before is not flown. A frame is stamped with the moment when its file was first seen.
+    before is not flown. A frame is stamped with the moment when its file was first seen. A file that comes back,
+    as with a memory card that is plugged in anew, is new only where its size or time is another.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,13 +47,14 @@ class WatchedFolder(Source):
         self._closing = threading.Event()
         self._is_away = False
         self._seen_utc_ns = self._seen_mono_ns = 0  # moment of the last look, which all its new files share
-        self._arriving: dict[Key, _Arrival] = {}
+        self._arriving: dict[str, _Arrival] = {}
         try:
-            self._known = self._look()
+            self._present = self._look()
         except OSError as error:
             raise InputError(
                 f"cannot watch the folder {folder} ({error.strerror}); make it before the flight"
             ) from error
+        self._known = {name: state for name in self._present if (state := self._state(name)) is not None}
 
     def __iter__(self) -> Iterator[Frame | None]:
         """Yield frames until closed; None for each look at which no picture was ready, and for unreadable ones."""
@@ -70,7 +71,7 @@ class WatchedFolder(Source):
                 else:
                     frame = Frame(image_bgr, arrival.path.name, index, arrival.utc_ns, arrival.mono_ns)
                 index += 1
-                self._known.add(arrival.key)
+                self._known[arrival.path.name] = arrival.state
                 yield frame
                 break  # looked at anew: what came while this one flew gets its own time
             else:
@@ -81,10 +82,10 @@ class WatchedFolder(Source):
         """End the watch."""
         self._closing.set()
 
-    def _look(self) -> set[Key]:
+    def _look(self) -> set[str]:
         """Return the pictures of the folder by their names alone: no call per file, there may be thousands."""
         with os.scandir(self._folder) as entries:
-            return {(entry.name, entry.inode()) for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)}
+            return {entry.name for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)}
 
     def _ready(self) -> list[_Arrival]:
         """Look at the folder; return what has come and stands still, in the order in which it came."""
@@ -97,23 +98,30 @@ class WatchedFolder(Source):
             self._is_away = True
             return []
         self._is_away = False
-        self._known &= present  # forgets what was deleted, so that this does not grow with the flight
-        arrivals = [arrival for key in present - self._known if (arrival := self._arrival(key)) is not None]
-        self._arriving = {arrival.key: arrival for arrival in arrivals}
+        come = (present - self._present) | (present - self._known.keys())
+        self._present = present
+        arrivals = [arrival for name in come if (arrival := self._arrival(name)) is not None]
+        self._arriving = {arrival.path.name: arrival for arrival in arrivals}
         still_s = time.monotonic() - LOOK_S
         ready = [arrival for arrival in arrivals if arrival.still_since_s <= still_s]
         return sorted(ready, key=lambda arrival: (arrival.mono_ns, arrival.state[1], arrival.path.name))
 
-    def _arrival(self, key: Key) -> _Arrival | None:
-        """Return what is known of a file by now; None where it is gone."""
-        path = self._folder / key[0]
-        try:
-            found = path.stat()
-        except OSError:  # moved or deleted since the look
+    def _arrival(self, name: str) -> _Arrival | None:
+        """Return what is known of a file by now; None where it is gone or was delivered before."""
+        state = self._state(name)
+        if state is None or self._known.get(name) == state:
             return None
-        before = self._arriving.get(key)
-        state = found.st_size, found.st_mtime_ns
+        self._known.pop(name, None)
+        before = self._arriving.get(name)
         now_s = time.monotonic()
         if before is None:
-            return _Arrival(key, path, self._seen_utc_ns, self._seen_mono_ns, state, now_s)
+            return _Arrival(self._folder / name, self._seen_utc_ns, self._seen_mono_ns, state, now_s)
         return before if before.state == state else replace(before, state=state, still_since_s=now_s)
+
+    def _state(self, name: str) -> State | None:
+        """Return size and time of a file; None where it was moved or deleted since the look."""
+        try:
+            found = (self._folder / name).stat()
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns
