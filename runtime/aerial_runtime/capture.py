@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Final
 
 from aerial_runtime.camera import Source
 from aerial_runtime.contract import Frame
-from aerial_runtime.errors import CameraError
+from aerial_runtime.errors import AerialError, CameraError
+from aerial_runtime.health import HealthMonitor
 from aerial_runtime.reader import Reader
 from aerial_runtime.watch import Watch, WatchOptions
 
@@ -28,16 +29,6 @@ LONGEST_DELAY_S: Final = 10.0
 MAX_STUCK: Final = 16  # readers left hanging in a driver, each with a thread and perhaps some frames
 
 
-class Monitor(Protocol):
-    """Who is told how the camera is: the daemon's HealthMonitor."""
-
-    def reason(self, code: str, text: str | None) -> None:
-        """Set a reason to be degraded, or clear it with None."""
-
-    def count(self, **numbers: int) -> None:
-        """Set counters, by name, to absolute numbers."""
-
-
 class Capture:
     """The frames of a source, read ahead: `take` them until it has `ended`.
 
@@ -45,7 +36,7 @@ class Capture:
     dropped: frames lost up to the one that was taken last. unreadable: frames that could not be decoded.
     """
 
-    def __init__(self, open_: Callable[[], Source], options: WatchOptions, monitor: Monitor) -> None:
+    def __init__(self, open_: Callable[[], Source], options: WatchOptions, monitor: HealthMonitor) -> None:
         """Open the source and start to read it. Raises what `open_` raises, and CameraError where it hangs.
 
         With `options.wait_for_camera` a CameraError is none: the camera is tried again for ever.
@@ -137,7 +128,7 @@ class Capture:
         with self._lock:
             while not self._is_closing:
                 reader = self._reader
-                if reader.is_over and not (self.live and isinstance(reader.error, CameraError | None)):
+                if reader.is_over and not self._is_lost(reader):
                     self._end(reader.error)
                     return False
                 wait_s = self._judge(reader, time.monotonic()) if self.live else None
@@ -145,6 +136,13 @@ class Capture:
                     return True
                 self._reader_changed.wait(wait_s)
             return False
+
+    def _is_lost(self, reader: Reader) -> bool:
+        """Whether a reader that is over may be followed by another: a camera has no end."""
+        if not self.live or reader.error is None or isinstance(reader.error, CameraError):
+            return self.live
+        # What could be opened once is asked for nothing wrong: after a reset, a driver offers nothing for a moment.
+        return self._was_open and not reader.is_open and isinstance(reader.error, AerialError)
 
     def _judge(self, reader: Reader, now_s: float) -> float:
         """Return in how many seconds to look again; 0 or less where the camera must be opened anew."""
@@ -215,7 +213,7 @@ class Capture:
     def opened(self, reader: Reader, source: Source) -> None:
         """Hear that the source is open."""
         with self._lock:
-            self._was_open = True
+            self._was_open = reader.is_open = True
             self.name, self.live, self.truth_path = source.name, source.live, source.truth_path
             reader.alive_s = time.monotonic()
             self._reader_changed.notify_all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,11 +9,10 @@ from typing import Final, Protocol
 
 from aerial_runtime.camera import Source
 from aerial_runtime.contract import Frame
+from aerial_runtime.log import warn
 
-ENDS_S: Final = 0.5  # for a reader to end by itself: as long as a source may wait for a frame
+ENDS_S: Final = 0.6  # for a reader to end by itself: longer than a source waits for a frame
 CLOSED_S: Final = 0.2  # for it to end once its source has been closed under it
-
-log = logging.getLogger(__name__)
 
 
 class Owner(Protocol):
@@ -33,8 +31,8 @@ class Owner(Protocol):
 class Reader:
     """Opens a source, hands on its frames, closes it.
 
-    first_index: of its first frame in the flight. The rest of the numbers is its owner's book: next_index and
-    unreadable count within this opening; alive_s: when it last opened or gave a frame; ill_s: since when it is to be
+    first_index: of its first frame in the flight. The rest is its owner's book: is_open; next_index and unreadable
+    count within this opening; alive_s: when it last opened or gave a frame; ill_s: since when it is to be
     replaced, both in monotonic seconds.
     """
 
@@ -44,7 +42,7 @@ class Reader:
         self.next_index = self.unreadable = 0
         self.alive_s = time.monotonic()
         self.ill_s: float | None = None
-        self.is_over = self.is_retired = False
+        self.is_open = self.is_over = self.is_retired = False
         self.error: Exception | None = None
         self._open, self._owner = open_, owner
         self._lock = threading.Lock()
@@ -92,7 +90,7 @@ class Reader:
         try:
             self._close()
         except Exception as error:  # noqa: BLE001 (a driver's; the next opening shows whether it matters)
-            log.warning("a camera that hangs cannot be closed: %s", error)
+            warn("camera-close", f"a camera that hangs cannot be closed: {error}")
 
     def _close(self) -> None:
         """Close the source where it is open: one thread does, once."""

@@ -14,7 +14,7 @@ from aerial_runtime import reader as reader_module
 from aerial_runtime.camera import open_source
 from aerial_runtime.camera.base import Source, frame_now
 from aerial_runtime.capture import Capture
-from aerial_runtime.errors import CameraError, InputError
+from aerial_runtime.errors import CameraError, InputError, UsageError
 from aerial_runtime.watch import WatchOptions
 
 LONG_S = 10.0  # what a test waits at most for what must come
@@ -372,6 +372,26 @@ def test_a_lost_camera_is_opened_anew_and_the_index_goes_on(world, told, ending)
         assert world.opened[0].is_closed.is_set()
 
 
+def test_a_camera_that_could_be_opened_once_is_tried_again_whatever_its_error(world, told):
+    with Capture(world.open, QUICK, told) as capture:
+        world.opens = [UsageError("it offers nothing"), InputError("too large")]
+        world.give(CameraError("unplugged"))
+        until(lambda: len(world.opened) == 2)
+        world.give(noisy(0))
+        take(capture)
+        world.give(InputError("too large"))
+        with pytest.raises(InputError):
+            capture.take(LONG_S)
+
+
+def test_a_bug_when_a_camera_is_opened_anew_is_raised_by_take(world, told):
+    with Capture(world.open, QUICK, told) as capture:
+        world.opens = [ZeroDivisionError("a bug")]
+        world.give(CameraError("unplugged"))
+        with pytest.raises(ZeroDivisionError):
+            capture.take(LONG_S)
+
+
 def test_the_wait_before_opening_doubles_to_a_limit_and_starts_again_when_all_is_well(world, told, monkeypatch):
     monkeypatch.setattr(capture_module, "FIRST_DELAY_S", 0.025)
     monkeypatch.setattr(capture_module, "LONGEST_DELAY_S", 0.2)
@@ -581,6 +601,18 @@ def test_close_waits_for_no_close_that_hangs(world, told, not_so_quick, monkeypa
     start = time.monotonic()
     capture.close()
     assert time.monotonic() - start < 1
+
+
+def test_a_close_that_fails_under_a_camera_that_hangs_is_said(world, told, monkeypatch, capsys):
+    def close(self):
+        raise OSError("no such device")
+
+    monkeypatch.setattr(FakeCamera, "close", close)
+    with Capture(world.open, QUICK, told) as capture:
+        world.give(noisy(0), world.hang)
+        take(capture)
+        told.until_only("camera-lost")
+    assert "a camera that hangs cannot be closed: no such device" in capsys.readouterr().err
 
 
 def test_close_while_a_lost_camera_is_waited_for(world, told, monkeypatch):
