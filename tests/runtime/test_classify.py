@@ -131,9 +131,22 @@ def test_each_row_keeps_its_own_answers(kit):
     assert said == expected and 5 < len(said) < 35
 
 
-def test_probabilities_stay_within_0_and_1(kit):
-    (target,) = Classifier(answering(kit, 1.0000001, [1.0000001, 0, 0]))(kit.frame(), candidates((0, 0, 8, 8)))
-    assert target.confidence == target.attributes["kind"].confidence == 1.0
+def test_each_row_keeps_its_own_heading(kit):
+    space, count = load_label_space("suas"), 12
+    answers = {name: np.ones((count, size), np.float32) for name, size in expected_outputs(space).items()}
+    answers["target"][::3] = 0  # rejected
+    radians = np.arange(count) / 2
+    answers["heading"] = np.stack([np.sin(radians), -np.cos(radians)], axis=1).astype(np.float32)
+    backend = FakeBackend(kit.classifier_card(label_space=space), lambda crops: answers)
+    targets = Classifier(backend)(kit.frame(), candidates(*((x, 0, 8, 8) for x in range(count))))
+    expected = [(row, round(math.degrees(row / 2), 1)) for row in range(count) if row % 3]
+    assert [(target.box.x, target.attributes["orientation"].degrees) for target in targets] == expected
+
+
+@pytest.mark.parametrize(("value", "said"), [(1.0000001, 1.0), (1.001, 1.0), (-0.001, 0.0)])
+def test_probabilities_stay_within_0_and_1(kit, value, said):
+    (target,) = Classifier(answering(kit, value, [value] * 3), conf=0)(kit.frame(), candidates((0, 0, 8, 8)))
+    assert target.confidence == target.attributes["kind"].confidence == said
 
 
 def test_suas_has_its_heads_in_order_and_a_heading(kit, suas_models):

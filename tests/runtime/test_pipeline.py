@@ -80,6 +80,8 @@ def test_options_reach_both_models(kit, tiny_models):
 
     assert boxes() == ([8, 248, 500], 4, 0)
     assert boxes(tile=(128, 128), overlap_px=16) == ([8, 248, 500], 4, 0)
+    with pytest.raises(UsageError, match="--tile 128x128 is too small for an overlap of 192 px"):
+        boxes(tile=(128, 128))
     assert boxes(conf=0.0) == ([8, 32, 248, 500], 4, 0)
     assert boxes(mask_threshold=0.7) == ([8, 500], 2, 0)
     assert boxes(min_size_px=10) == ([248, 500], 2, 0)
