@@ -143,7 +143,7 @@ def main() -> None:
                 continue
             print(
                 f"  {args.peer.name} {name}: {times.one:.1f} ms; ours, end to end: {times.other:.1f} ms; "
-                f"we are {times.ratio:.1f} times faster"
+                f"we are {times.ratio:.3g} times faster"
             )
 
 
