@@ -53,6 +53,10 @@ def _command(config: Config) -> int:
     if config.print_config:
         say(toml_of(config))
         return 0
+    if config.dry_run:
+        from aerial_runtime.preflight import dry_run  # it opens what this module opens
+
+        return dry_run(config)
     return run(config)
 
 
