@@ -54,6 +54,10 @@ def _command(config: Config) -> int:
         say(toml_of(config))
         return 0
     if config.dry_run:
+        from aerial_runtime.preflight import dry_run  # which opens things as this module does
+
+        return dry_run(config)
+    if config.dry_run:
         from aerial_runtime.preflight import dry_run  # it opens what this module opens
 
         return dry_run(config)

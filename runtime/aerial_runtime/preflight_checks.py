@@ -64,20 +64,18 @@ class Seen:
     models: dict[str, str] | None = None
 
 
-class Notes:
-    """Stands for the health monitor of a flight: keeps the reasons that come up."""
+class Notes(HealthMonitor):
+    """Keeps the reasons that come up, and logs none: they stand in the table."""
 
     def __init__(self) -> None:
         """Start with none."""
+        super().__init__("preflight")
         self.reasons: dict[str, str] = {}
 
     def reason(self, code: str, text: str | None) -> None:
         """Keep a reason; that it goes away again does not make it good."""
         if text is not None:
             self.reasons[code] = text
-
-    def count(self, **numbers: int) -> None:
-        """Numbers are asked of the capture."""
 
 
 def check_camera(config: Config, seconds: float, seen: Seen) -> Check:
