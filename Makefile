@@ -1,10 +1,11 @@
-# One command in, one command out. PYTHON chooses the interpreter, BACKGROUNDS a folder of photos for the benchmark.
+# One command in, one command out. PYTHON chooses the interpreter, BACKGROUNDS a folder of photos for the benchmarks of
+# scenes and training, PEER the ONNX file of another detector to be timed beside ours.
 PYTHON ?= python3
 FLIGHT := .venv-flight
 DEV := .venv
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench bench-training setup clean
+.PHONY: demo test check bench bench-training soak setup clean
 
 demo: $(FLIGHT)/.installed  ## install the flight package alone and fly the shipped demo flight
 	$(FLIGHT)/bin/aerial-runtime --camera demo
@@ -18,12 +19,19 @@ check: setup
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
 
-bench: setup  ## speed of scenes, models and the whole pipeline, on this machine
-	$(DEV)/bin/python tests/bench/bench_scenes.py $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
+bench: setup  ## speed of the whole pipeline beside its models, of a video, the link and scenes; PEER=file.onnx beside us
 	$(DEV)/bin/python tests/bench/bench_pipeline.py
+	$(if $(PEER),$(DEV)/bin/python tests/bench/bench_peer.py $(PEER))
+	$(DEV)/bin/python tests/bench/bench_video.py
+	$(DEV)/bin/python tests/bench/bench_publish.py
+	$(DEV)/bin/python tests/bench/bench_scenes.py $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 
 bench-training: setup  ## speed of training beside its data, 0 to 4 workers: a quarter of an hour
 	$(DEV)/bin/python tests/bench/bench_training.py $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
+
+soak: setup  ## 100,000 frames with faults through the real daemon, and 10,000 damaged inputs: an hour
+	$(DEV)/bin/python tests/bench/soak.py
+	$(DEV)/bin/python tests/bench/fuzz.py --count 10000
 
 setup: $(DEV)/.installed
 

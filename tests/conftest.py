@@ -30,6 +30,7 @@ from aerial_runtime.card import (
     load_label_space,
 )
 from aerial_runtime.classify import expected_outputs
+from aerial_runtime.log import setup_log
 
 STRIDE = 4
 CROP_SIZE = 16
@@ -163,6 +164,12 @@ class Kit:
 def interrupts_are_heard() -> None:
     """Hear Ctrl-C also where the tests were started in the background, where a shell makes its children deaf to it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def log_that_left_nothing_out() -> None:
+    """Begin each test with a fresh log: in one process, a message like one of the test before would be left out."""
+    setup_log("console")
 
 
 @pytest.fixture(scope="session")

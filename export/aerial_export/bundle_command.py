@@ -26,7 +26,7 @@ from aerial_runtime.card import LabelSpace, Thresholds
 from aerial_runtime.config import Parser
 from aerial_runtime.contract import U8, Frame, Target
 from aerial_runtime.errors import InputError, ModelError, ResourceError, UsageError, run_command
-from aerial_runtime.pipeline import Pipeline
+from aerial_runtime.pipeline import DetectOptions, Pipeline
 from aerial_runtime.say import say
 
 TRIED: Final = 60  # frames drawn for a golden one
@@ -131,7 +131,7 @@ def _golden(segmenter: Backend, classifier: Backend, picture: Path | None) -> _G
     """Return the frame with the most sure answers. Raises InputError where there is none."""
     card = classifier.card
     pipeline = Pipeline(segmenter, classifier)
-    lenient = Pipeline(segmenter, classifier, conf=max(0.0, card.thresholds.target - UNSURE))
+    lenient = Pipeline(segmenter, classifier, options=DetectOptions(conf=max(0.0, card.thresholds.target - UNSURE)))
     best: _Golden | None = None
     for image_bgr in _drawn(card.label_space) if picture is None else [read_image(picture)]:
         frame = Frame(image_bgr, GOLDEN_FRAME, 0, 0, 0)

@@ -21,7 +21,7 @@ import numpy as np
 
 from aerial_runtime.card import LabelSpace, ModelCard, Thresholds
 from aerial_runtime.config import CLASSIFIER_FILE, SEGMENTER_FILE
-from aerial_runtime.contract import Attribute, Box, Frame, Target
+from aerial_runtime.contract import DECODE_ERRORS, Attribute, Box, Frame, Target
 from aerial_runtime.errors import CheckError, ModelError, ResourceError
 from aerial_runtime.pipeline import Pipeline
 
@@ -34,6 +34,9 @@ MODELS: Final = (SEGMENTER_FILE, CLASSIFIER_FILE)
 # either way, and so may a label whose runner-up is as near.
 UNSURE: Final = 0.05
 UNSURE_DEGREES: Final = 10.0
+MAX_FILE_BYTES: Final = 1 << 31  # of a file inside; ONNX has the same limit
+# RuntimeError: of an encrypted file, and NotImplementedError, of another compression, is one.
+DAMAGE: Final = (KeyError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 class Manifest(msgspec.Struct, frozen=True, rename={"schema_": "schema"}):
@@ -61,9 +64,9 @@ class Bundle:
         try:
             with zipfile.ZipFile(path) as archive:
                 self.names = archive.namelist()
-                self.manifest = _manifest(path, archive.read(MANIFEST))
-                self._files = {name: archive.read(name) for name in (*MODELS, GOLDEN_FRAME)}
-        except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+                self.manifest = _manifest(path, _read(archive, MANIFEST))
+                self._files = {name: _read(archive, name) for name in (*MODELS, GOLDEN_FRAME)}
+        except DAMAGE as error:
             raise ModelError(f"{path} is damaged or no bundle ({error}); copy it again, or make it anew") from error
         except OSError as error:
             raise ModelError(f"cannot read the bundle {path} ({error.strerror}); check --models") from error
@@ -74,8 +77,8 @@ class Bundle:
         """Return another file inside, checked. Raises ModelError."""
         try:
             with zipfile.ZipFile(self.path) as archive:
-                data = archive.read(name)
-        except (OSError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+                data = _read(archive, name)
+        except (OSError, *DAMAGE) as error:
             raise ModelError(f"cannot read {name} in {self.path} ({error}); copy the bundle again") from error
         self._check_sum(name, data)
         return data
@@ -188,10 +191,18 @@ def _place(box: Box) -> str:
     return f"{box.x},{box.y} ({box.width}x{box.height} px)"
 
 
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return a file inside. Raises DAMAGE; a few bytes can claim to unpack to more than there is memory."""
+    size = archive.getinfo(name).file_size
+    if size > MAX_FILE_BYTES:
+        raise zipfile.BadZipFile(f"{name} claims to have {size} bytes")
+    return archive.read(name)
+
+
 def _manifest(path: Path, data: bytes) -> Manifest:
     try:
         return msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise ModelError(
             f"the manifest of {path} is not one of {SCHEMA!r} ({error}); make the bundle with this version of aerial"
         ) from error

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from aerial_runtime.contract import DECODE_ERRORS
 from aerial_runtime.errors import InputError, ModelError
 
 CARD_SCHEMA: Final = "aerial.card/1"
@@ -182,7 +183,7 @@ def card_from_json(text: str | bytes, where: str) -> ModelCard:
                 "export the model again with this version, or update aerial here"
             )
         return msgspec.json.decode(text, type=ModelCard)
-    except msgspec.DecodeError as error:  # ValidationError is one
+    except DECODE_ERRORS as error:  # ValidationError is one
         raise ModelError(f"the model card in {where} is not valid ({error}); export the model again") from error
 
 
@@ -197,5 +198,5 @@ def load_label_space(name_or_path: str) -> LabelSpace:
             f"cannot read the label space {name_or_path!r} ({error.strerror}); "
             f"give a JSON file, or {SHIPPED_LABEL_SPACE!r} for the shipped one"
         ) from error
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise InputError(f"the label space in {name_or_path} is not valid: {error}") from error

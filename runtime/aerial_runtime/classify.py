@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
 from aerial_runtime.backends import Backend
 from aerial_runtime.backends.base import Array
-from aerial_runtime.card import Heading, LabelSpace, ModelCard
-from aerial_runtime.contract import F32, U8, Attribute, Target
+from aerial_runtime.card import Head, Heading, LabelSpace, ModelCard
+from aerial_runtime.contract import U8, Attribute, Target
 from aerial_runtime.crop import cut_crop
-from aerial_runtime.errors import ModelError
+from aerial_runtime.errors import ModelError, UsageError
 from aerial_runtime.segment import Candidate
 
 DIGITS = 4  # of a confidence: more is noise that every message would carry
+EVERY_HEAD: Final = "*"  # as a head's name: each that has no threshold of its own
 FIRST_CROPS = 16  # room before the buffer grows
 
 
 class Classifier:
     """Tell targets from other things and read their attributes with a classifier model."""
 
-    def __init__(self, backend: Backend, conf: float | None = None) -> None:
-        """conf: confidence 0..1 from which a crop is a target; None: the card's. Raises ModelError."""
+    def __init__(self, backend: Backend, conf: float | None = None, abstain: Mapping[str, float] | None = None) -> None:
+        """Prepare a classifier.
+
+        conf: confidence 0..1 from which a crop is a target; None: the card's. abstain: head or heading name, or
+        EVERY_HEAD -> confidence 0..1 under which its label is withheld; the card's for those that it leaves out.
+        Raises ModelError where the model is no classifier of the graph contract, UsageError for a head it has not.
+        """
         card = backend.card
         if card.kind != "classifier" or card.crop_size is None:
             raise ModelError(f"{backend.name} is a {card.kind}; give it as --{card.kind}")
         _check_outputs(backend.name, card)
         self.backend = backend
         self._space = card.label_space
-        self._abstain = card.thresholds.abstain
+        self._abstain = _abstain_under(card, abstain or {})
         self._margin = card.crop_margin
         self._conf = card.thresholds.target if conf is None else conf
         self._crops: U8 = np.empty((FIRST_CROPS, card.crop_size, card.crop_size, 3), np.uint8)
@@ -44,11 +52,11 @@ class Classifier:
             return []
         outputs = self.backend.infer(self._cut(image_bgr, candidates))
         # Thresholds stand against the rounded numbers, those that the message shows.
-        confidences = [_probability(value) for value in outputs["target"][:, 0]]
+        confidences = _probabilities(outputs["target"][:, 0])
+        rows = [row for row, confidence in enumerate(confidences) if confidence >= self._conf]
         return [
-            Target(candidate.box, candidate.area_px, confidence, self._attributes(outputs, row))
-            for row, (candidate, confidence) in enumerate(zip(candidates, confidences, strict=True))
-            if confidence >= self._conf
+            Target(candidates[row].box, candidates[row].area_px, confidences[row], attributes)
+            for row, attributes in zip(rows, self._attributes(outputs, rows), strict=True)
         ]
 
     def _cut(self, image_bgr: U8, candidates: Sequence[Candidate]) -> U8:
@@ -60,30 +68,40 @@ class Classifier:
             cut_crop(image_bgr, candidate.box, self._margin, crop)
         return self._crops[:count]
 
-    def _attributes(self, outputs: dict[str, Array], row: int) -> dict[str, Attribute]:
-        attributes: dict[str, Attribute] = {}
-        for head in self._space.heads:
-            probabilities = outputs[head.name][row]
-            best = int(probabilities.argmax())
-            confidence = _probability(probabilities[best])
-            keep = confidence >= self._abstain.get(head.name, 0.0)
-            attributes[head.name] = Attribute(head.classes[best] if keep else None, confidence)
+    def _attributes(self, outputs: Mapping[str, Array], rows: list[int]) -> list[dict[str, Attribute]]:
+        """Return what each head says of each of these rows. A head answers for all rows at once."""
+        columns = {
+            head.name: head_attributes(outputs[head.name][rows], head, self._abstain[head.name])
+            for head in self._space.heads
+        }
         heading = self._space.heading
         if heading is not None:
-            abstain_under = self._abstain.get(heading.name, 0.0)
-            attributes[heading.name] = heading_attribute(outputs["heading"][row], heading, abstain_under)
-        return attributes
+            vectors, under = outputs["heading"][rows].tolist(), self._abstain[heading.name]
+            columns[heading.name] = [heading_attribute(vector, heading, under) for vector in vectors]
+        return [dict(zip(columns, attributes, strict=True)) for attributes in zip(*columns.values(), strict=True)]
 
 
-def heading_attribute(vector: F32, heading: Heading, abstain_under: float = 0.0) -> Attribute:
+def head_attributes(probabilities: Array, head: Head, abstain_under: float = 0.0) -> list[Attribute]:
+    """Turn one head's answers into attributes.
+
+    probabilities: float32 [N, classes]. label: the likeliest class, null under a confidence of `abstain_under`.
+    """
+    best, confidences = probabilities.argmax(axis=1).tolist(), _probabilities(probabilities.max(axis=1))
+    return [
+        Attribute(head.classes[index] if confidence >= abstain_under else None, confidence)
+        for index, confidence in zip(best, confidences, strict=True)
+    ]
+
+
+def heading_attribute(vector: Sequence[float], heading: Heading, abstain_under: float = 0.0) -> Attribute:
     """Turn the vector of letter-up into an attribute.
 
-    vector: float32 [2], x right and y down in image axes; its length, at most 1, is the confidence.
+    vector: x right and y down in image axes; its length, at most 1, is the confidence.
     degrees: clockwise from image-up. label: the sector it falls in, null under a confidence of `abstain_under`.
     """
-    x, y = float(vector[0]), float(vector[1])
+    x, y = vector
     degrees = math.degrees(math.atan2(x, -y)) % 360
-    confidence = _probability(math.hypot(x, y))
+    confidence = round(min(1.0, math.hypot(x, y)), DIGITS)
     label = sector_of(degrees, heading.sectors) if confidence >= abstain_under else None
     return Attribute(label, confidence, degrees=round(degrees, 1) % 360)  # 359.97 becomes 0, not 360
 
@@ -93,9 +111,21 @@ def sector_of(degrees: float, sectors: tuple[str, ...]) -> str:
     return sectors[int(degrees / 360 * len(sectors) + 0.5) % len(sectors)]
 
 
-def _probability(value: float) -> float:
-    """Return a plain number within 0..1: a float32 softmax may exceed 1 by a rounding error."""
-    return round(min(1.0, max(0.0, float(value))), DIGITS)
+def _probabilities(values: Array) -> list[float]:
+    """Return plain numbers within 0..1 of float32 [N]: a softmax may exceed 1 by a rounding error."""
+    rounded: list[float] = np.round(values.astype(np.float64).clip(0, 1), DIGITS).tolist()
+    return rounded
+
+
+def _abstain_under(card: ModelCard, wanted: Mapping[str, float]) -> dict[str, float]:
+    """Return head or heading name -> confidence under which its label is withheld. Raises UsageError."""
+    space = card.label_space
+    names = [head.name for head in space.heads] + ([space.heading.name] if space.heading else [])
+    for name in sorted(wanted.keys() - {EVERY_HEAD, *names}):
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
+        raise UsageError(f"--abstain names the head {name!r}, which this classifier has not; the nearest is {near!r}")
+    of_card = card.thresholds.abstain
+    return {name: wanted.get(name, wanted.get(EVERY_HEAD, of_card.get(name, 0.0))) for name in names}
 
 
 def _check_outputs(name: str, card: ModelCard) -> None:

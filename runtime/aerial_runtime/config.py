@@ -1,4 +1,4 @@
-"""What the daemon is asked to do: flags, and a TOML file that flags override."""
+"""Read what the daemon is asked to do: flags, and a TOML file that flags override."""
 
 from __future__ import annotations
 
@@ -6,45 +6,22 @@ import argparse
 import difflib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
-
-import msgspec
+from typing import Any, Final, NoReturn
 
 from aerial_runtime import __version__
+from aerial_runtime.config_table import ALL_HEADS, DEFAULT_ENDPOINT, NO_SOCKET, SHIPPED_MODELS, Config
 from aerial_runtime.errors import InputError, UsageError
-from aerial_runtime.segment import MAX_CANDIDATES
+from aerial_runtime.settings import Setting, settings_of, toml_value
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-SHIPPED_MODELS = Path(str(files("aerial_runtime").joinpath("models", "shipped.aerial")))
 SEGMENTER_FILE, CLASSIFIER_FILE = "segmenter.onnx", "classifier.onnx"  # in the folder of --models, and in a bundle
-DEFAULT_ENDPOINT = "tcp://127.0.0.1:5556"
-NO_SOCKET = "none"
-
-
-@dataclass(frozen=True)
-class Config:
-    """One flight. Fields are flags and keys of the TOML file at once; limits are checked for both."""
-
-    camera: Annotated[str, msgspec.Meta(min_length=1)]
-    models: Path = SHIPPED_MODELS
-    segmenter: Path | None = None
-    classifier: Path | None = None
-    bind: str = DEFAULT_ENDPOINT
-    output: Path | None = None
-    overwrite: bool = False
-    conf: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    device: Annotated[str, msgspec.Meta(pattern=r"^(auto|cpu|(cuda|tensorrt):[0-9]+)$")] = "auto"
-    threads: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    source: str | None = None
-    max_candidates: Annotated[int, msgspec.Meta(ge=1)] = MAX_CANDIDATES
-    quiet: bool = False
+SETTINGS: Final = settings_of(Config)
+MAX_FILE_BYTES = 1_000_000  # a config file has a hundredth of it
 
 
 def parse_config(argv: Sequence[str] | None = None) -> Config:
@@ -52,33 +29,71 @@ def parse_config(argv: Sequence[str] | None = None) -> Config:
 
     Raises UsageError (flags, keys, values) or InputError (the file). `--help` and `--version` end the process.
     """
-    flags = vars(_parser().parse_args(argv))
-    file: Path | None = flags.pop("config", None)
-    settings = (_read_toml(file) if file else {}) | flags
-    if "camera" not in settings:
+    about = "Find and read targets in camera frames; publish aerial.detections/1 for every frame."
+    return config_of(config_parser("aerial-runtime", about).parse_args(argv))
+
+
+def config_of(given: argparse.Namespace) -> Config:
+    """Return the configuration of flags that `config_parser` took. Raises UsageError or InputError."""
+    flags = vars(given)
+    file: Path | None = flags.get("config")
+    found = _read_toml(file) if file else {}
+    found |= {row.name: row.kind.read(flags[row.name]) for row in SETTINGS if row.name in flags}
+    if "camera" not in found:
         raise UsageError("no --camera is given; name a folder, an image, a video file, /dev/videoN, or demo")
-    try:
-        config = msgspec.convert(settings, Config, dec_hook=lambda kind, value: kind(value))
-    except msgspec.ValidationError as error:
-        reason, _, name = str(error).partition(" - at `$.")
-        name = name.rstrip("`")
-        raise UsageError(
-            f"--{name.replace('_', '-')} cannot be {settings.get(name)!r}: {reason}; see --help"
-        ) from error
-    _check_output(config)
+    config = Config(**found)
+    _check_together(config)
+    _check_output(config, file)
     return config
 
 
-def _check_output(config: Config) -> None:
+def toml_of(config: Config) -> str:
+    """Return the configuration as the text of a TOML file, which `--config` reads back to the same.
+
+    What is not set stands as a comment. Raises UsageError for a name that TOML cannot hold.
+    """
+    lines: list[str] = []
+    group = ""
+    for row in SETTINGS:
+        if not row.in_file:
+            continue
+        if row.group != group:
+            group = row.group
+            lines += ["", f"# {group}"]
+        value = getattr(config, row.name)
+        is_set = value is not None and value != {}
+        lines.append(f"{row.name} = {toml_value(row.kind.show(value))}" if is_set else f"# {row.name}: {row.default}")
+    return "\n".join(lines[1:])
+
+
+def _check_together(config: Config) -> None:
+    """Raise UsageError where two settings exclude each other."""
+    if NO_SOCKET in config.bind and len(config.bind) > 1:
+        raise UsageError(f"--bind {NO_SOCKET} stands alone; leave it out, or the endpoints beside it")
+    if config.max_size is not None and config.max_size < config.min_size:
+        raise UsageError(
+            f"--max-size {config.max_size} is less than --min-size {config.min_size}: nothing would be reported; "
+            "correct one of them"
+        )
+    if config.tile is not None and config.tile_overlap >= min(config.tile):
+        tile = "x".join(map(str, config.tile))
+        raise UsageError(
+            f"--tile-overlap {config.tile_overlap} is not smaller than the --tile {tile}; give a larger tile"
+        )
+
+
+def _check_output(config: Config, file: Path | None) -> None:
     """Raise UsageError where --output is a file that this flight reads: --overwrite would destroy it."""
     read = [
         ("--camera", Path(config.camera)),
         ("--models", config.models),
         ("--segmenter", config.segmenter or config.models / SEGMENTER_FILE),
         ("--classifier", config.classifier or config.models / CLASSIFIER_FILE),
+        ("--server-key", config.server_key),
+        ("--config", file),
     ]
     for flag, path in read:
-        if config.output is not None and _is_same_file(config.output, path):
+        if config.output is not None and path is not None and _is_same_file(config.output, path):
             raise UsageError(f"--output {config.output} is also the file of {flag}; give another --output")
 
 
@@ -92,17 +107,38 @@ def _is_same_file(one: Path, other: Path) -> bool:
 def _read_toml(path: Path) -> dict[str, Any]:
     """Return field name -> value of a config file whose keys are flags without dashes in front."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        if not path.is_file() and path.exists():  # a pipe would wait for ever, a device never end
+            raise InputError(f"the config file {path} is not a regular file; check --config")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise InputError(f"cannot read the config file {path} ({error.strerror}); check --config") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    if len(data) > MAX_FILE_BYTES:
+        raise InputError(f"the config file {path} has more than {MAX_FILE_BYTES} bytes; check --config")
+    try:
+        table = tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:  # of the TOML, of its encoding, of a number of too many digits
         raise InputError(f"the config file {path} is not valid TOML ({error}); correct it") from error
-    known = [field.name for field in fields(Config)]
-    settings = {key.replace("-", "_"): value for key, value in table.items()}
-    for key in settings.keys() - known:
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
-        raise UsageError(f"the config file {path} has an unknown key {key!r}; the nearest known one is {near!r}")
-    return settings
+    rows = {row.name: row for row in SETTINGS}
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        row = rows.get(key.replace("-", "_"))
+        if row is None or row.name in found:
+            raise UsageError(_unknown_key(path, key, row, list(rows)))
+        if not row.in_file:
+            raise UsageError(f"{key} in the config file {path} would end every flight; give {row.flag} as a flag")
+        try:
+            found[row.name] = row.kind.read(value)
+        except ValueError as error:
+            raise UsageError(f"in the config file {path}, {row.refusal(key, value)}") from error
+    return found
+
+
+def _unknown_key(path: Path, key: str, row: Setting | None, known: list[str]) -> str:
+    if row is not None:
+        return f"the config file {path} has the key {row.name!r} twice, with _ and with -; remove one"
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+    return f"the config file {path} has an unknown key {key!r:.100}; the nearest known one is {near!r}"
 
 
 class Parser(argparse.ArgumentParser):
@@ -133,46 +169,51 @@ def _flags_of(parser: argparse.ArgumentParser) -> list[str]:
     return flags
 
 
-def _parser() -> Parser:
-    """Return the parser. Flags not given stay absent, so that the config file's values and the defaults stand."""
+def config_parser(command: str, about: str) -> Parser:
+    """Return a parser of all settings. A flag not given stays absent, so that the file or the default stands."""
     parser = Parser(
-        prog="aerial-runtime",
-        description="Find and read targets in camera frames; publish aerial.detections/1 for every frame.",
+        prog=command,
+        description=about,
+        epilog="Each flag is also a key of the TOML file, without the dashes in front; --no-NAME undoes a switch "
+        "of the file. docs/configuration.md lists them all.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add(
-        "--camera",
-        metavar="URI",
-        help="demo, an image file, a folder, a glob, a video file, /dev/videoN or N (required)",
-    )
-    add(
-        "--models",
-        type=Path,
-        metavar="FILE.aerial",
-        help="bundle of both models, or a folder with segmenter.onnx and classifier.onnx (default: the shipped bundle)",
-    )
-    add("--segmenter", type=Path, metavar="FILE", help="segmenter model (default: the one in --models)")
-    add("--classifier", type=Path, metavar="FILE", help="classifier model (default: the one in --models)")
-    add("--bind", metavar="ENDPOINT", help=f"ZeroMQ endpoint to publish on, or none (default: {DEFAULT_ENDPOINT})")
-    add("--output", type=Path, metavar="FILE", help="also write the messages to this file, one JSON object a line")
-    add("--overwrite", action="store_true", help="replace an existing --output")
-    add(
-        "--conf",
-        type=float,
-        metavar="0..1",
-        help="confidence from which a candidate is a target (default: the model's)",
-    )
-    add(
-        "--device",
-        metavar="NAME",
-        help="auto, cpu, cuda:N or tensorrt:N; a named device never falls back (default: auto)",
-    )
-    add("--threads", type=int, metavar="N", help="CPU threads for the models, at most (default: all cores)")
-    add("--source", metavar="NAME", help="name of this camera in messages (default: from --camera)")
-    add("--max-candidates", type=int, metavar="N", help=f"candidates read per frame (default: {MAX_CANDIDATES})")
-    add("--config", type=Path, metavar="FILE", help="TOML file with these flags as keys; flags override it")
-    add("--quiet", action="store_true", help="no line per frame, only the summary")
-    add("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with these flags as keys")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    groups: dict[str, Any] = {}
+    for row in SETTINGS:
+        if row.group not in groups:
+            groups[row.group] = parser.add_argument_group(row.group)
+        _add_flag(groups[row.group], row)
     return parser
+
+
+def _add_flag(group: Any, row: Setting) -> None:
+    if not row.kind.metavar:
+        group.add_argument(row.flag, action="store_true", help=row.help)
+        if row.in_file:
+            no = f"--no-{row.flag[2:]}"
+            group.add_argument(no, dest=row.name, action="store_false", help=argparse.SUPPRESS)
+        return
+    action = "append" if row.kind.many else "store"
+    limits = f"{row.kind.limits}; " if row.kind.limits else ""
+    help = f"{row.help} ({limits}default: {row.default})".replace("%", "%%")
+    group.add_argument(row.flag, action=action, type=row.parse, metavar=row.kind.metavar, help=help)
+
+
+__all__ = [
+    "ALL_HEADS",
+    "CLASSIFIER_FILE",
+    "DEFAULT_ENDPOINT",
+    "NO_SOCKET",
+    "SEGMENTER_FILE",
+    "SETTINGS",
+    "SHIPPED_MODELS",
+    "Config",
+    "Parser",
+    "config_of",
+    "config_parser",
+    "parse_config",
+    "toml_of",
+]

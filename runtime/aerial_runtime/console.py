@@ -1,4 +1,4 @@
-"""What a person reads: a line per frame, a line per target, the summary of a flight."""
+"""What a person reads: a line per frame, per target, per health; the summary of a flight."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections import deque
 import msgspec
 import numpy as np
 
-from aerial_runtime.contract import Attribute, Detections, Target
+from aerial_runtime.contract import Attribute, Detections, Health, Target
 from aerial_runtime.pipeline import PipelineResult
+from aerial_runtime.say import say
 
 STAGES = ("segment", "classify", "total", "age")
+LOSSES = ("dropped", "unreadable", "failed", "unsent", "unwritten")
 LAST_FRAMES = 10_000  # for the percentiles: bounds the memory of a flight of hours
 
 
@@ -31,6 +33,17 @@ def target_line(message: Detections, target: Target) -> str:
     return f"#{message.sequence} {message.frame.name}  {place}  {target.confidence:.2f}  {labels_of(target)}"
 
 
+def health_line(health: Health) -> str:
+    """Return one line for one message of the daemon's health; what is wrong stands at its end."""
+    lost = {name: getattr(health, name) for name in LOSSES}
+    parts = [f"{health.source} {health.state}", f"{health.frames} frames", f"{health.frame_rate:.1f} frames/s"]
+    if health.age_ms is not msgspec.UNSET:
+        parts.append(f"age {health.age_ms.p50:.0f} ms, p95 {health.age_ms.p95:.0f} ms")
+    parts += [f"{count} {name}" for name, count in lost.items() if count]
+    parts += [f"{reason.code}: {reason.text}" for reason in health.reasons]
+    return "  ".join(parts)
+
+
 def labels_of(target: Target) -> str:
     """Return the attributes as "star/A/red/white/NE 42°"; a question mark stands where the model abstains."""
     return "/".join(_label(attribute) for attribute in target.attributes.values())
@@ -41,28 +54,36 @@ def _label(attribute: Attribute) -> str:
     return label if attribute.degrees is msgspec.UNSET else f"{label} {attribute.degrees:.0f}°"
 
 
-class Summary:
-    """The sums of a flight. Percentiles are over the last LAST_FRAMES frames."""
+class FlightLog:
+    """Prints a line per frame and sums up the flight. Percentiles are over the last LAST_FRAMES frames.
 
-    def __init__(self) -> None:
-        """Start the clock."""
+    frames: counted so far. flown: their messages, kept only where asked for: a flight has no end to them.
+    """
+
+    def __init__(self, quiet: bool, keep: bool) -> None:
+        """Start the clock. quiet: no line per frame. keep: the messages, to score them against the truth."""
         self.frames = 0
+        self.flown: list[Detections] = []
+        self._quiet, self._keep = quiet, keep
         self._targets = 0
         self._candidates = 0
         self._cut = 0
         self._start_ns = time.monotonic_ns()
         self._times_ms = {stage: deque[float](maxlen=LAST_FRAMES) for stage in STAGES}
 
-    def add(self, message: Detections, result: PipelineResult) -> None:
-        """Count one frame."""
+    def __call__(self, message: Detections, result: PipelineResult) -> None:
+        """Take one frame."""
         self.frames += 1
         self._targets += len(result.targets)
         self._candidates += result.candidates
         self._cut += result.cut
         for stage, times_ms in self._times_ms.items():
             times_ms.append(getattr(message.timing_ms, stage))
+        self._quiet = self._quiet or not say(frame_line(message))
+        if self._keep:
+            self.flown.append(message)
 
-    def text(self, unreadable: int, dropped: int, provider: str) -> str:
+    def summary(self, unreadable: int, dropped: int, provider: str) -> str:
         """Return the summary, several lines. unreadable, dropped: frames of the source. provider: engine used."""
         seconds = (time.monotonic_ns() - self._start_ns) / 1e9
         lines = [

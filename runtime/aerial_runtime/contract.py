@@ -18,6 +18,8 @@ F32 = npt.NDArray[np.float32]
 
 DETECTIONS_SCHEMA: Final = "aerial.detections/1"
 HEALTH_SCHEMA: Final = "aerial.health/1"
+# What msgspec raises for bytes that are no such message: the latter two for text that is no UTF-8, and for depth.
+DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 State = Literal["starting", "running", "degraded", "stopping"]
 MAX_FRAME_MEGAPIXELS = 100  # of 1e6 pixels; a larger image is a mistake or an attack, not a camera frame
 
@@ -136,7 +138,7 @@ class Percentiles(msgspec.Struct, frozen=True):
     p99: float
 
 
-class Health(msgspec.Struct, frozen=True, omit_defaults=True, rename={"schema_": "schema"}):
+class Health(msgspec.Struct, frozen=True, rename={"schema_": "schema"}):
     """How the daemon is, published once a second.
 
     frames: published since the start. frame_rate: frames a second over the last ten. dropped: lost because we were

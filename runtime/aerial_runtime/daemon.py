@@ -1,4 +1,7 @@
-"""`aerial-runtime`: frames in, detections out, until the frames end or someone says stop."""
+"""`aerial-runtime`: frames in, detections out, until the frames end or someone says stop.
+
+Three threads share the work: one reads the camera (capture.py), this one computes, one publishes (outlet.py).
+"""
 
 from __future__ import annotations
 
@@ -8,81 +11,204 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Final
 
 import cv2
 
 from aerial_runtime.backends import open_backend
 from aerial_runtime.bundle import SUFFIX as BUNDLE_SUFFIX
 from aerial_runtime.bundle import Bundle
-from aerial_runtime.camera import Source, open_source
-from aerial_runtime.config import CLASSIFIER_FILE, NO_SOCKET, SEGMENTER_FILE, Config, parse_config
-from aerial_runtime.console import Summary, frame_line
-from aerial_runtime.contract import Detections
-from aerial_runtime.errors import InputError, run_command
-from aerial_runtime.pipeline import Pipeline
-from aerial_runtime.publish import JsonlWriter, Outlet, Publisher
+from aerial_runtime.camera import CameraOptions, open_source
+from aerial_runtime.capture import Capture
+from aerial_runtime.config import CLASSIFIER_FILE, NO_SOCKET, SEGMENTER_FILE, Config, parse_config, toml_of
+from aerial_runtime.console import FlightLog
+from aerial_runtime.crop_jpegs import CropBudget
+from aerial_runtime.detector import Detector
+from aerial_runtime.errors import InputError, ResourceError, UsageError, run_command
+from aerial_runtime.health import HealthMonitor
+from aerial_runtime.inject import Faults, parse_fault
+from aerial_runtime.jsonl import JsonlWriter
+from aerial_runtime.keys import load_curve_server
+from aerial_runtime.log import setup_log
+from aerial_runtime.machine import MachineWatch
+from aerial_runtime.metrics import MetricsServer
+from aerial_runtime.outlet import Outlet
+from aerial_runtime.pipeline import DetectOptions, Pipeline
+from aerial_runtime.publish import Publisher, is_within_machine
 from aerial_runtime.say import say
 from aerial_runtime.score import format_score, read_labels, score_flight
+from aerial_runtime.systemd import Watchdog
+from aerial_runtime.watch import WatchOptions
+
+WAIT_S: Final = 0.5  # for a frame; then the loop looks up
+START_S: Final = 90.0  # for loading and warming up: the first use of an engine on a Jetson takes some of it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    return run_command("aerial-runtime", lambda: run(parse_config(argv)))
+    return run_command("aerial-runtime", lambda: _command(parse_config(argv)))
+
+
+def _command(config: Config) -> int:
+    if config.print_config:
+        say(toml_of(config))
+        return 0
+    if config.dry_run:
+        from aerial_runtime.preflight import dry_run  # which opens things as this module does
+
+        return dry_run(config)
+    if config.dry_run:
+        from aerial_runtime.preflight import dry_run  # it opens what this module opens
+
+        return dry_run(config)
+    return run(config)
 
 
 def run(config: Config) -> int:
     """Open everything, fly, close everything; return 0. Raises AerialError."""
-    # The libraries' own lines about a bad image or video would stand beside our sentence.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet; read by OpenCV at the first video
+    quieten_opencv()
+    setup_log("json" if config.log == "json" else "console")
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
-        # The socket first: listeners find it while the models load, so they miss no frame.
-        publisher = None if config.bind == NO_SOCKET else stack.enter_context(Publisher(config.bind))
-        # Nothing is written before the first message, so an old file survives whatever is wrong below.
-        writer = stack.enter_context(JsonlWriter(config.output, config.overwrite)) if config.output else None
+        watchdog = stack.enter_context(Watchdog())
+        watchdog.extend_start(START_S)
+        faults = stack.enter_context(Faults([parse_fault(text) for text in config.inject]))
+        monitor = HealthMonitor(config.source or config.camera, utc_ns=faults.utc_ns)
+        stack.enter_context(MachineWatch(monitor.machine, config.output))
+        if config.metrics_port is not None:
+            stack.enter_context(MetricsServer(config.metrics_port, monitor))
+        # The sockets first: listeners find them while the models load, so they miss no frame.
+        publisher = open_publisher(config, stack)
         pipeline = open_pipeline(config, stack)
-        source = stack.enter_context(open_source(config.camera))
-        outlet = Outlet(config.source or source.name, pipeline.models, publisher, writer)
         pipeline.warm_up()
-        fly(source, pipeline, outlet, stop, config.quiet)
+        monitor.loaded(pipeline.provider, pipeline.models)
+        open_camera = faults.source(lambda: open_source(config.camera, camera_options(config)))
+        capture = stack.enter_context(Capture(open_camera, watch_options(config), monitor))
+        monitor.named(config.source or capture.name)
+        # Nothing is written before the first message, so an old file survives whatever is wrong up to here.
+        lossless = not capture.live
+        writer = open_writer(config, monitor, lossless, faults, stack)
+        log = FlightLog(config.quiet, keep=capture.truth_path is not None)
+        crops = CropBudget(config.crop_bytes_per_s, pipeline.crop_margin) if config.crops else None
+        outlet = Outlet(
+            config.source or capture.name, pipeline.models, publisher, writer, monitor,
+            crops=crops, lossless=lossless, on_message=[log], stop=stop,
+        )  # fmt: skip
+        try:
+            with outlet:
+                monitor.state_is("running")
+                watchdog.ready()
+                faults.start([end for end in (publisher.endpoints if publisher else []) if is_within_machine(end)])
+                try:
+                    fly(capture, Detector(pipeline, monitor, faults.inferring), outlet, monitor, watchdog, stop)
+                finally:
+                    monitor.state_is("stopping")
+                    watchdog.stopping()
+            if writer is not None:
+                writer.close()
+        finally:
+            if log.frames or stop.is_set():
+                say(log.summary(capture.unreadable, capture.dropped, pipeline.provider))
+        _judge(config, capture, pipeline, log, writer, stop)
     return 0
 
 
-def fly(source: Source, pipeline: Pipeline, outlet: Outlet, stop: threading.Event, quiet: bool) -> None:
-    """Take every frame through the pipeline and publish what it held; end with the summary.
+def fly(
+    capture: Capture,
+    detect: Detector,
+    outlet: Outlet,
+    monitor: HealthMonitor,
+    watchdog: Watchdog,
+    stop: threading.Event,
+) -> None:
+    """Take every frame through the models and hand on what it held, until the end or `stop`. Raises AerialError."""
+    while not stop.is_set() and not capture.ended:
+        frame = capture.take(WAIT_S)
+        result = None if frame is None else detect(frame)
+        if frame is not None and result is not None:
+            outlet.put(frame, result, capture.dropped)
+        monitor.turn()
+        watchdog.turn()
 
-    Where the source comes with its truth, as the demo flight does, the score follows. Raises AerialError.
-    """
-    summary = Summary()
-    flown: list[Detections] = []  # only of a flight with truth: a real one has no end to its messages
-    try:
-        for frame in source:
-            if stop.is_set():
-                break
-            if frame is None:
-                continue
-            result = pipeline(frame)
-            message = outlet.publish(frame, result, source.dropped)
-            summary.add(message, result)
-            quiet = quiet or not say(frame_line(message))
-            if source.truth_path is not None:
-                flown.append(message)
-    finally:
-        if summary.frames or stop.is_set():
-            say(summary.text(source.unreadable, source.dropped, pipeline.provider))
+
+def _judge(
+    config: Config,
+    capture: Capture,
+    pipeline: Pipeline,
+    log: FlightLog,
+    writer: JsonlWriter | None,
+    stop: threading.Event,
+) -> None:
+    """Raise what was wrong with a flight that has ended; where it came with its truth, print the score."""
+    if writer is not None and writer.unwritten:
+        raise ResourceError(
+            f"{writer.unwritten} lines could not be written to the output {config.output}; free the disk, "
+            "what is written is whole"
+        )
     if stop.is_set():
         return
-    if not summary.frames:
-        raise InputError(f"no frame of {source.name} could be read, {source.unreadable} were tried; check the files")
-    if source.truth_path is not None:
-        say(format_score(score_flight(read_labels(source.truth_path), flown, pipeline.label_space)))
+    if not log.frames:
+        raise InputError(f"no frame of {capture.name} could be read, {capture.unreadable} were tried; check the files")
+    if capture.truth_path is not None:
+        say(format_score(score_flight(read_labels(capture.truth_path), log.flown, pipeline.label_space)))
+
+
+def open_publisher(config: Config, stack: ExitStack) -> Publisher | None:
+    """Bind the sockets, to be closed by `stack`. Raises UsageError, InputError (keys) or ResourceError."""
+    if config.bind == (NO_SOCKET,):
+        return None
+    if config.allowed_clients is not None and config.server_key is None:
+        raise UsageError("--allowed-clients needs --server-key, server.key_secret of aerial-keygen")
+    curve = load_curve_server(config.server_key, config.allowed_clients) if config.server_key else None
+    return stack.enter_context(Publisher(config.bind, curve=curve, insecure=config.insecure))
+
+
+def open_writer(
+    config: Config, monitor: HealthMonitor, lossless: bool, faults: Faults, stack: ExitStack
+) -> JsonlWriter | None:
+    """Open --output, to be closed by `stack`. Raises UsageError or ResourceError."""
+    if config.output is None:
+        return None
+    writer = JsonlWriter(config.output, config.overwrite, monitor=monitor, lossless=lossless, writing=faults.writing)
+    return stack.enter_context(writer)
+
+
+def camera_options(config: Config) -> CameraOptions:
+    """Return what the camera is asked for."""
+    return CameraOptions(
+        width=config.width,
+        height=config.height,
+        fps=config.fps,
+        pixel_format=config.pixel_format,
+        exposure_ms=config.exposure_ms,
+        pace=config.pace,
+        timeout_s=config.camera_timeout_s,
+    )
+
+
+def watch_options(config: Config) -> WatchOptions:
+    """Return when the camera counts as ill."""
+    return WatchOptions(config.camera_timeout_s, config.frozen_s, config.black_s, config.wait_for_camera)
+
+
+def detect_options(config: Config) -> DetectOptions:
+    """Return what is asked of the detection. Raises UsageError."""
+    return DetectOptions(
+        conf=config.conf,
+        mask_threshold=config.mask_threshold,
+        abstain=config.abstain,
+        max_candidates=config.max_candidates,
+        min_size_px=config.min_size,
+        max_size_px=config.max_size,
+        tile=config.tile,
+        overlap_px=config.tile_overlap,
+    )
 
 
 def open_pipeline(config: Config, stack: ExitStack) -> Pipeline:
     """Load both models, to be closed by `stack`, and join them; a bundle is checked first.
 
-    Raises ModelError, CheckError or ResourceError.
+    Raises ModelError, CheckError, UsageError or ResourceError.
     """
     is_bundled = config.models.suffix == BUNDLE_SUFFIX and None in (config.segmenter, config.classifier)
     bundle = Bundle(config.models) if is_bundled else None
@@ -93,7 +219,13 @@ def open_pipeline(config: Config, stack: ExitStack) -> Pipeline:
         )
     if bundle and config.segmenter is None and config.classifier is None:  # of other pairs it knows no answer
         bundle.check(segmenter.card, classifier.card, Pipeline(segmenter, classifier))
-    return Pipeline(segmenter, classifier, conf=config.conf, max_candidates=config.max_candidates)
+    return Pipeline(segmenter, classifier, options=detect_options(config))
+
+
+def quieten_opencv() -> None:
+    """Silence OpenCV: its own lines about a bad image or video would stand beside our sentence."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet; read by OpenCV at the first video
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from aerial_runtime.card import ModelCard, Precision, TensorSpec, card_from_json
+from aerial_runtime.contract import DECODE_ERRORS
 from aerial_runtime.errors import ModelError
 
 ENGINE_SCHEMA: Final = "aerial.engine/1"
@@ -101,7 +102,7 @@ def read_engine_card(engine: Path) -> EngineCard:
             f"cannot read the engine card {path} ({error.strerror}), without which the engine does not fly; "
             f"copy it too, or {build_again(engine)}"
         ) from error
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise ModelError(f"the engine card {path} is not valid ({error}); {build_again(engine)}") from error
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from aerial_runtime.log import fail
 from aerial_runtime.say import fill_closed_streams, flush_stdout, say
 
 
@@ -72,7 +73,7 @@ def run_command(name: str, command: Callable[[], int]) -> int:
             sys.stdout.flush()  # here, where a full disk still is an error and a reader that has gone none
         return code
     except AerialError as error:
-        say(f"{name}: error: {error}", error=True)
+        fail(name, str(error))
         return error.exit_code
     except KeyboardInterrupt:
         say(f"{name}: interrupted", error=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from aerial_runtime.backends import Backend
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.classify import Classifier
 from aerial_runtime.contract import Box, Frame, Target
-from aerial_runtime.errors import ModelError
+from aerial_runtime.errors import ModelError, UsageError
 from aerial_runtime.segment import MAX_CANDIDATES, Candidate, Segmenter
+from aerial_runtime.tile import OVERLAP_PX
 
 WARM_UP_SIDE_PX = 256
 
@@ -29,25 +31,65 @@ class PipelineResult:
     total_ms: float
 
 
+@dataclass(frozen=True)
+class DetectOptions:
+    """What a flight may ask of the detection; None: as the models' cards say.
+
+    conf: confidence from which a candidate is a target. mask_threshold: probability from which a cell belongs to one.
+    abstain: head name, or EVERY_HEAD -> confidence under which its label is withheld. All 0..1.
+    max_candidates: read per frame. min_size_px, max_size_px: of a candidate's box, the longer side.
+    tile: (width, height) in pixels of what the segmenter is given at once; None: whole frames. overlap_px: of tiles.
+    """
+
+    conf: float | None = None
+    mask_threshold: float | None = None
+    abstain: Mapping[str, float] = field(default_factory=dict)
+    max_candidates: int = MAX_CANDIDATES
+    min_size_px: int = 0
+    max_size_px: int | None = None
+    tile: tuple[int, int] | None = None
+    overlap_px: int = OVERLAP_PX
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for numbers that cannot be."""
+        shares = {"conf": self.conf, "mask-threshold": self.mask_threshold}
+        shares |= {f"abstain {head}": share for head, share in self.abstain.items()}
+        for name, share in shares.items():
+            if share is not None and not 0 <= share <= 1:  # NaN neither
+                raise UsageError(f"--{name} cannot be {share:g}; give a number within 0..1")
+        if self.max_candidates < 1:
+            raise UsageError(f"--max-candidates cannot be {self.max_candidates}; give at least 1")
+        if self.min_size_px < 0:
+            raise UsageError(f"--min-size cannot be {self.min_size_px}; give pixels, 0 or more")
+        if self.max_size_px is not None and self.max_size_px < max(1, self.min_size_px):
+            raise UsageError(
+                f"--max-size cannot be {self.max_size_px} beside a --min-size of {self.min_size_px}; give more pixels"
+            )
+
+
 class Pipeline:
     """Segmenter and classifier as one."""
 
-    def __init__(
-        self,
-        segmenter: Backend,
-        classifier: Backend,
-        *,
-        conf: float | None = None,
-        max_candidates: int = MAX_CANDIDATES,
-    ) -> None:
+    def __init__(self, segmenter: Backend, classifier: Backend, *, options: DetectOptions | None = None) -> None:
         """Join two loaded models, which stay the caller's to close.
 
-        conf: see `Classifier`. Raises ModelError where a model is of the wrong kind or the two do not belong together.
+        Raises ModelError where a model is of the wrong kind or the two do not belong together, UsageError for options
+        that do not fit the models.
         """
-        self._segment = Segmenter(segmenter, max_candidates)
-        self._classify = Classifier(classifier, conf)
+        options = options or DetectOptions()
+        self._segment = Segmenter(
+            segmenter,
+            options.max_candidates,
+            mask_threshold=options.mask_threshold,
+            min_size_px=options.min_size_px,
+            max_size_px=options.max_size_px,
+            tile=options.tile,
+            overlap_px=options.overlap_px,
+        )
+        self._classify = Classifier(classifier, options.conf, options.abstain)
         _check_pair(segmenter, classifier)
         self.label_space = classifier.card.label_space
+        self.crop_margin = classifier.card.crop_margin
         self.models = {"segmenter": segmenter.sha256, "classifier": classifier.sha256}
         self.provider = " + ".join(sorted({segmenter.provider, classifier.provider}))
 

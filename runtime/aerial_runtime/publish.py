@@ -1,53 +1,134 @@
-"""What leaves the daemon: messages on a ZeroMQ socket and lines in a file."""
+"""Messages out: ZeroMQ sockets that never wait, plain within the machine and encrypted beyond it."""
 
 from __future__ import annotations
 
 import errno
-import os
+import ipaddress
+import re
+import socket
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from io import FileIO
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-import msgspec
 import zmq
 
-from aerial_runtime.contract import Detections, Frame, FrameInfo, TimingMs
 from aerial_runtime.errors import ResourceError, UsageError
-from aerial_runtime.pipeline import PipelineResult
+from aerial_runtime.keys import CurveServer
+from aerial_runtime.log import warn
 
-TOPIC = b"detections"
+DETECTIONS, HEALTH = b"detections", b"health"  # the topics
 LINGER_MS = 200  # at the end, for the last message on its way; delays a stop only while something is unsent
 SEND_QUEUE_MESSAGES = 100  # for each slow listener; beyond it messages are lost, which the sequence shows
+MAX_HEARD_BYTES = 1024  # of what a listener sends, a topic or a handshake. More is no listener, and is cut off
+REPEAT_NS = 1_000_000_000  # a topic is repeated for late joiners at most once in this time
+KEEPALIVE = {zmq.TCP_KEEPALIVE: 1, zmq.TCP_KEEPALIVE_IDLE: 5, zmq.TCP_KEEPALIVE_INTVL: 2, zmq.TCP_KEEPALIVE_CNT: 3}
+ZAP_DOMAIN = "aerial"
 
 
 class Publisher:
-    """A ZeroMQ PUB socket. It never waits: who listens too slowly loses messages, the flight does not wait."""
+    """At most two ZeroMQ sockets: a plain one for this machine, a CURVE one for everything else.
 
-    def __init__(self, endpoint: str) -> None:
-        """Bind to `endpoint`, such as tcp://127.0.0.1:5556. Raises UsageError or ResourceError."""
+    It never waits: who listens too slowly loses messages, the flight does not wait. Who subscribes gets the last
+    message of the topic again; so do those that have it already, and drop it by its sequence number.
+    All methods after the construction are for one thread at a time.
+
+    endpoints: as bound, with the ports that the system chose. unsent: messages that a socket did not take.
+    """
+
+    def __init__(self, endpoints: Sequence[str], *, curve: CurveServer | None = None, insecure: bool = False) -> None:
+        """Bind to every endpoint, such as tcp://127.0.0.1:5556 or ipc:///run/aerial.
+
+        insecure: endpoints beyond this machine may be plain where there are no keys.
+        Raises UsageError or ResourceError.
+        """
+        plain, beyond = _sorted_endpoints(endpoints, curve, insecure)
+        self.endpoints: list[str] = []
+        self.unsent = 0
+        self._last: dict[bytes, list[bytes]] = {}  # topic -> the parts of its last message
+        self._wanted: set[bytes] = set()  # topics that somebody has subscribed to since their last message
+        self._repeated_ns: dict[bytes, int] = {}
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.PUB)
-        self._socket.set(zmq.SNDHWM, SEND_QUEUE_MESSAGES)  # before bind: later it would have no effect
-        self._socket.set(zmq.LINGER, LINGER_MS)
+        self._sockets: list[zmq.Socket[bytes]] = []
+        self._gate: _Gate | None = None
         try:
-            if not is_endpoint(endpoint):
-                raise zmq.ZMQError(errno.EINVAL)
-            self._socket.bind(endpoint)
-        except zmq.ZMQError as error:
+            if plain:
+                self._bind(plain, None)
+            if beyond and curve is not None:
+                self._gate = _Gate(self._context, curve)  # before the socket: without it every key would be let in
+                self._bind(beyond, curve)
+        except BaseException:
             self.close()
-            raise _bind_error(endpoint, error) from error
+            raise
 
-    def send(self, payload: bytes) -> None:
-        """Send one message, an `aerial.detections/1` object as JSON."""
-        self._socket.send_multipart([TOPIC, payload], flags=zmq.NOBLOCK)
+    def _bind(self, endpoints: Sequence[str], curve: CurveServer | None) -> None:
+        """Open one socket. Every option is set before `bind`: later most have no effect."""
+        socket_ = self._context.socket(zmq.XPUB)
+        self._sockets.append(socket_)
+        for option, value in KEEPALIVE.items():  # a listener whose link is gone is forgotten in ten seconds
+            socket_.set(option, value)
+        socket_.set(zmq.SNDHWM, SEND_QUEUE_MESSAGES)
+        socket_.set(zmq.LINGER, LINGER_MS)
+        socket_.set(zmq.MAXMSGSIZE, MAX_HEARD_BYTES)
+        socket_.set(zmq.XPUB_VERBOSE, 1)  # tell of every subscription, not only of the first to a topic
+        if curve is not None:
+            socket_.set(zmq.CURVE_SERVER, 1)
+            socket_.set(zmq.CURVE_SECRETKEY, curve.secret_key)
+            socket_.set(zmq.ZAP_DOMAIN, ZAP_DOMAIN.encode())
+            socket_.set(zmq.ZAP_ENFORCE_DOMAIN, 1)  # were the gate ever gone, nobody would be let in
+        for endpoint in endpoints:
+            try:
+                _check_endpoint(endpoint)
+                socket_.set(zmq.IPV6, int("[" in endpoint))
+                socket_.bind(endpoint)
+            except zmq.ZMQError as error:
+                raise _bind_error(endpoint, error) from error
+            self.endpoints.append(socket_.get_string(zmq.LAST_ENDPOINT).rstrip("\0"))
+
+    def send(self, topic: bytes, parts: Sequence[bytes]) -> None:
+        """Send one message on every socket: the topic, then `parts`, the first of which is JSON."""
+        self._last[topic] = [topic, *parts]
+        self._hear()  # who has subscribed by now gets this very message
+        self._wanted.discard(topic)
+        self._send(topic)
+
+    def repeat(self) -> None:
+        """Send the last message of each topic again that somebody has subscribed to since.
+
+        To be called some times a second, for late joiners do not wait for the next frame.
+        """
+        self._hear()
+        now_ns = time.monotonic_ns()
+        for topic in [*self._wanted]:
+            if now_ns - self._repeated_ns.get(topic, -REPEAT_NS) >= REPEAT_NS:
+                self._wanted.discard(topic)
+                self._repeated_ns[topic] = now_ns
+                self._send(topic)
+
+    def _send(self, topic: bytes) -> None:
+        for socket_ in self._sockets:
+            try:
+                socket_.send_multipart(self._last[topic], flags=zmq.NOBLOCK)
+            except zmq.ZMQError:  # counted and published; the flight goes on
+                self.unsent += 1
+
+    def _hear(self) -> None:
+        """Read what subscribers have sent: a 1 and the start of the topics they want."""
+        for socket_ in self._sockets:
+            with suppress(zmq.ZMQError):  # no more of them
+                while True:
+                    heard = socket_.recv(zmq.NOBLOCK)
+                    if heard[:1] == b"\1":
+                        self._wanted.update(topic for topic in self._last if topic.startswith(heard[1:]))
 
     def close(self) -> None:
-        """Close the socket; what no listener has taken within LINGER_MS is dropped."""
-        self._socket.close()
+        """Close the sockets; what no listener has taken within LINGER_MS is dropped. Twice does no harm."""
+        for socket_ in self._sockets:
+            socket_.close()
+        if self._gate is not None:
+            self._gate.close()
         self._context.term()
 
     def __enter__(self) -> Publisher:
@@ -59,137 +140,25 @@ class Publisher:
         self.close()
 
 
-class JsonlWriter:
-    """A file of JSON objects, one a line; each line is with the operating system when `write` returns."""
+class _Gate:
+    """Lets in the clients whose public keys are on the allow-list; answers libzmq in a thread of its own."""
 
-    def __init__(self, path: Path, overwrite: bool = False) -> None:
-        """Check that the file can be written, but change and leave nothing: only the first line does.
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], curve: CurveServer) -> None:
+        """Answer from now on."""
+        from zmq.auth.thread import ThreadAuthenticator  # brings asyncio: only where there are keys
 
-        Raises UsageError if it exists and `overwrite` is not given, ResourceError if it cannot be written.
-        """
-        self._path = path
-        self._whole_bytes = 0
-        self._file: FileIO | None = None
-        with self._opening():
-            if overwrite and path.exists():
-                self._file = path.open("ab", buffering=0)  # held open: what reads a pipe would see its end
-            else:
-                path.open("xb").close()
-                path.unlink()
+        self._clients = curve.clients
+        self._authenticator = ThreadAuthenticator(context)
+        self._authenticator.configure_curve_callback(ZAP_DOMAIN, self)
+        self._authenticator.start()
 
-    @contextmanager
-    def _opening(self) -> Iterator[None]:
-        """Map the errors of opening the file."""
-        try:
-            yield
-        except FileExistsError as error:
-            raise UsageError(f"the output {self._path} exists; give --overwrite, or another --output") from error
-        except OSError as error:
-            reason = f"cannot write the output {self._path} ({error.strerror})"
-            raise ResourceError(f"{reason}; give another --output") from error
-
-    def _begin(self) -> FileIO:
-        """Return the file, at the first line new or emptied."""
-        with self._opening():
-            if self._file is None:
-                self._file = self._path.open("xb", buffering=0)
-            elif self._whole_bytes == 0 and _is_regular(self._file):
-                self._file.truncate(0)
-        return self._file
-
-    def write(self, payload: bytes) -> None:
-        """Append one line. Raises ResourceError where the disk takes no more; the lines before stay whole."""
-        line = payload + b"\n"
-        file = self._begin()
-        try:
-            written = 0
-            while written < len(line):
-                written += file.write(line[written:])
-        except OSError as error:
-            self._cut_partial_line(file)
-            raise ResourceError(
-                f"cannot write on to the output {self._path} ({error.strerror}); free the disk, "
-                "what is written so far is whole"
-            ) from error
-        self._whole_bytes += len(line)
-
-    def _cut_partial_line(self, file: FileIO) -> None:
-        if _is_regular(file):
-            with suppress(OSError):  # the error that led here is the one to report
-                file.truncate(self._whole_bytes)
+    def callback(self, domain: str, key: bytes) -> bool:
+        """Tell whether a client may listen; the name is pyzmq's."""
+        return key in self._clients
 
     def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-
-    def __enter__(self) -> JsonlWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class Outlet:
-    """Turn results into numbered messages and hand each to the socket and the file, encoded once."""
-
-    def __init__(
-        self, source: str, models: dict[str, str], publisher: Publisher | None, writer: JsonlWriter | None
-    ) -> None:
-        """source: stands in every message. models: role -> "sha256:..." of the file loaded."""
-        self._source = source
-        self._models = models
-        self._publisher = publisher
-        self._writer = writer
-        self._encoder = msgspec.json.Encoder()
-        self._sequence = 0
-        self._dropped = 0
-
-    def publish(self, frame: Frame, result: PipelineResult, dropped_in_all: int) -> Detections:
-        """Publish the message of one frame and return it.
-
-        dropped_in_all: frames lost since the start; the message tells those since the message before.
-        """
-        dropped = dropped_in_all - self._dropped
-        message = detections_of(frame, result, self._source, self._models, self._sequence, dropped)
-        payload = self._encoder.encode(message)
-        if self._publisher is not None:
-            self._publisher.send(payload)
-        if self._writer is not None:
-            self._writer.write(payload)
-        self._sequence += 1
-        self._dropped = dropped_in_all
-        return message
-
-
-def detections_of(
-    frame: Frame, result: PipelineResult, source: str, models: dict[str, str], sequence: int, dropped: int
-) -> Detections:
-    """Return the message of one frame, sent now."""
-    height, width = frame.image_bgr.shape[:2]
-    age_ms = (time.monotonic_ns() - frame.captured_mono_ns) / 1e6
-    times_ms = (age_ms, result.segment_ms, result.classify_ms, result.total_ms)
-    return Detections(
-        source=_utf8(source),
-        sequence=sequence,
-        sent_utc_ns=time.time_ns(),
-        frame=FrameInfo(_utf8(frame.name), frame.index, width, height, frame.captured_utc_ns, frame.captured_mono_ns),
-        timing_ms=TimingMs(*(round(value, 3) for value in times_ms)),
-        dropped=dropped,
-        models=models,
-        targets=result.targets,
-    )
-
-
-def _utf8(name: str) -> str:
-    """Escape the bytes of a file name that are no UTF-8: JSON has none."""
-    return name.encode(errors="backslashreplace").decode()
-
-
-def _is_regular(file: FileIO) -> bool:
-    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        """Let nobody in any more. Twice does no harm."""
+        self._authenticator.stop()
 
 
 def is_endpoint(endpoint: str) -> bool:
@@ -202,9 +171,66 @@ def is_endpoint(endpoint: str) -> bool:
     return is_port or not endpoint.startswith("tcp://")
 
 
+def is_within_machine(endpoint: str) -> bool:
+    """Tell whether only programs of this machine can reach an endpoint."""
+    transport, _, address = endpoint.partition("://")
+    host = address.rpartition(":")[0].strip("[]")
+    if transport != "tcp" or host in ("localhost", "lo"):
+        return transport in ("ipc", "inproc", "tcp")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # *, eth0
+        return False
+
+
+def _sorted_endpoints(
+    endpoints: Sequence[str], curve: CurveServer | None, insecure: bool
+) -> tuple[list[str], list[str]]:
+    """Return the endpoints of the plain and of the CURVE socket. Raises UsageError where that cannot be."""
+    plain = [endpoint for endpoint in endpoints if is_within_machine(endpoint)]
+    beyond = [endpoint for endpoint in endpoints if endpoint not in plain]
+    for endpoint in beyond:
+        if not re.match(r"[a-z]+://", endpoint):
+            raise _bind_error(endpoint, zmq.ZMQError(errno.EINVAL))
+    if curve is not None and not beyond:
+        raise UsageError(
+            f"keys are for endpoints beyond this machine, and {' '.join(endpoints)} is none; "
+            "add one like --bind tcp://*:5556, or leave --server-key out"
+        )
+    if curve is not None or not beyond:
+        return plain, beyond
+    if not insecure:
+        raise UsageError(
+            f"--bind {beyond[0]} would show the flight to everybody on the network; make keys with aerial-keygen and "
+            "give --server-key and --allowed-clients, or give --insecure"
+        )
+    warn("insecure", f"everybody on the network can listen at {' '.join(beyond)} (--insecure)")
+    return [*endpoints], []
+
+
+def _check_endpoint(endpoint: str) -> None:
+    """Raise ZMQError for what libzmq would take though it is wrong.
+
+    It deletes whatever stands at the path of an ipc endpoint, so only what a killed process has left may stand there.
+    """
+    if not is_endpoint(endpoint):
+        raise zmq.ZMQError(errno.EINVAL)
+    path = Path(endpoint.removeprefix("ipc://"))
+    if endpoint.startswith("ipc://@") or endpoint == "ipc://*" or not endpoint.startswith("ipc://"):
+        return
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise zmq.ZMQError(errno.EEXIST)
+    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):  # nobody there: refused, or no such file
+        probe.connect(str(path))
+        raise zmq.ZMQError(errno.EADDRINUSE)
+
+
 def _bind_error(endpoint: str, error: zmq.ZMQError) -> UsageError | ResourceError:
     if error.errno == errno.EADDRINUSE:
         return ResourceError(f"the endpoint {endpoint} is in use; stop the program that holds it, or change --bind")
+    if error.errno == errno.EEXIST:
+        return UsageError(f"--bind {endpoint}: a file that is no socket stands there; give another path")
     if error.errno in (errno.EINVAL, errno.EPROTONOSUPPORT):
         return UsageError(f"--bind {endpoint!r} is not an endpoint; write it like tcp://127.0.0.1:5556, or none")
     return ResourceError(f"cannot bind to {endpoint} ({error.strerror}); give another --bind")

@@ -42,6 +42,11 @@ def fill_closed_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
 
 
+def utf8(text: str) -> str:
+    """Escape the bytes of a file name that are no UTF-8: JSON has none."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _printable(line: str, stream: TextIO) -> str:
     """Escape what the stream's encoding does not have, such as the bytes of a file name that are no UTF-8."""
     encoding = stream.encoding or "utf-8"

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from aerial_runtime.card import LabelSpace, load_label_space
-from aerial_runtime.contract import Box, Detections, Target
+from aerial_runtime.contract import DECODE_ERRORS, Box, Detections, Target
 from aerial_runtime.errors import InputError
 
 MIN_LABEL_PX = 17  # longer side; smaller labels are not scored
@@ -77,7 +77,7 @@ def read_labels(path: Path) -> list[LabelledFrame]:
         return [_frame_from_json(row) for row in raw]
     except OSError as error:
         raise InputError(f"cannot read the labels {path} ({error.strerror}); check the path") from error
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+    except (*DECODE_ERRORS, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is not a label file ({type(error).__name__}: {error}); it must be a JSON list of "
             "{image, targets: [{x, y, w, h, ...}]}"
@@ -116,7 +116,7 @@ def read_detections(path: Path) -> list[Detections]:
     for number, line in enumerate(lines, 1):
         try:
             rows.append(msgspec.json.decode(line, type=Detections))
-        except msgspec.DecodeError as error:
+        except DECODE_ERRORS as error:
             if number == len(lines) and not line.endswith(b"\n"):
                 break
             raise InputError(

@@ -1,80 +1,68 @@
-"""Speed of the whole pipeline beside the bare model calls, shipped models, 1920x1080 from memory: `make bench`.
+"""Speed of the whole pipeline beside the bare model calls, frames from memory: `make bench`.
 
-Every round runs one frame whole (segment, crop, classify, encode, publish) and then both models alone on the same
-inputs; the two alternate, so that whatever else the machine does hits both.
+Every round takes one frame whole (segment, crop, classify, build the message, encode it, send it to a subscriber) and
+calls both models alone on the same inputs. The models are the shipped ones; `32 px` is a classifier of the default
+network for crops of that size with random weights, whose every candidate counts as a target.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
+import tempfile
+from functools import partial
+from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+import torch
+from end_to_end import end_to_end, interleaved, scene
 
-from aerial_runtime.backends import open_backend
-from aerial_runtime.bundle import Bundle
-from aerial_runtime.card import load_label_space
-from aerial_runtime.config import CLASSIFIER_FILE, SEGMENTER_FILE, SHIPPED_MODELS
-from aerial_runtime.contract import Frame
-from aerial_runtime.crop import cut_crop
-from aerial_runtime.pipeline import Pipeline
-from aerial_runtime.publish import Outlet, Publisher
-from aerial_runtime.segment import Segmenter
-from aerial_train.scenes.backgrounds import Backgrounds
-from aerial_train.scenes.frames import FrameRecipe, FrameScenes
+from aerial_export.to_onnx import build_model
+from aerial_runtime.card import ModelCard, load_label_space
+from aerial_train.checkpoint import Checkpoint, classifier_tensors
+from aerial_train.classifier import Classifier, ClassifierConfig
 
-MAX_RATIO, MIN_RATE = 1.15, 20.0  # end to end over the bare calls; frames a second
+FULL_HD, ULTRA_HD = (1920, 1080), (3840, 2160)
+# Frame, candidates, crop's side (None: the shipped classifier's); frames a second and ratio wanted (0: none).
+CASES = (
+    (FULL_HD, 10, None, 27, 1.08),
+    (FULL_HD, 50, None, 0, 1.15),
+    (FULL_HD, 10, 32, 30, 0),
+    (ULTRA_HD, 10, None, 6.5, 0),
+)
 
 
 def main() -> None:
-    """Print medians and ratios for frames with few, ten and many candidates."""
+    """Print medians, rates and ratios of each case."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=60, help="frames of each kind (60)")
+    parser.add_argument("--rounds", type=int, default=60, help="frames of each case (60)")
     parser.add_argument("--threads", type=int, help="CPU threads of the models (all cores)")
     args = parser.parse_args()
-    with (
-        Bundle(SHIPPED_MODELS).unpacked() as folder,
-        open_backend(folder / SEGMENTER_FILE, "cpu", args.threads) as segmenter,
-        open_backend(folder / CLASSIFIER_FILE, "cpu", args.threads) as classifier,
-        Publisher("tcp://127.0.0.1:*") as publisher,
-    ):
-        pipeline = Pipeline(segmenter, classifier)
-        outlet = Outlet("bench", pipeline.models, publisher, None)
-        find, margin, size = Segmenter(segmenter), classifier.card.crop_margin, classifier.card.crop_size
-        assert size is not None
-        print(
-            f"1920x1080 from memory, {args.rounds} rounds, medians; wanted: ratio <= {MAX_RATIO}, >= {MIN_RATE:.0f}/s"
-        )
-        for count in (0, 10, 50):
-            image = scene(count)
-            candidates = find(image).candidates
-            crops = np.empty((max(1, len(candidates)), size, size, 3), np.uint8)
-            for crop, candidate in zip(crops, candidates, strict=False):
-                cut_crop(image, candidate.box, margin, crop)
-            whole_ms, bare_ms = [], []
-            for index in range(args.rounds):
-                now = time.monotonic_ns()
-                frame = Frame(image, f"bench:{index}", index, time.time_ns(), now)
-                outlet.publish(frame, pipeline(frame), 0)
-                whole_ms.append((time.monotonic_ns() - now) / 1e6)
-                now = time.monotonic_ns()
-                segmenter.infer(image[np.newaxis])
-                if candidates:
-                    classifier.infer(crops)
-                bare_ms.append((time.monotonic_ns() - now) / 1e6)
-            whole, bare = statistics.median(whole_ms), statistics.median(bare_ms)
+    print(f"frames from memory, {args.rounds} rounds, medians")
+    with tempfile.TemporaryDirectory() as folder:
+        for (width, height), wanted, crop_px, rate, ratio in CASES:
+            classifier = random_classifier(Path(folder), crop_px) if crop_px else None
+            options = {"conf": 0.0} if crop_px else {}
+            image_bgr, candidates = scene(wanted, width, height)
+            with end_to_end(args.threads, classifier, **options) as flight:
+                times = interleaved(partial(flight.whole, image_bgr), flight.bare(image_bgr), args.rounds)
             print(
-                f"  {len(candidates):>3} candidates: whole {whole:6.1f} ms ({1000 / whole:5.1f} frames/s), "
-                f"bare models {bare:6.1f} ms, ratio {whole / bare:.3f}"
+                f"  {width}x{height}, {candidates:>2} candidates{f' of {crop_px} px' if crop_px else '':>9}: "
+                f"whole {times.one:6.1f} ms ({1000 / times.one:5.1f} frames/s{f', wanted {rate}' if rate else ''}), "
+                f"bare models {times.other:6.1f} ms, ratio {times.ratio:.3f}{f' (wanted {ratio})' if ratio else ''}"
             )
 
 
-def scene(count: int) -> npt.NDArray[np.uint8]:
-    """A procedural 1080p frame with up to `count` targets."""
-    recipe = FrameRecipe(height=1080, width=1920, targets=(count, count), size_px=(30, 60), distractors=(0, 0))
-    return FrameScenes(load_label_space("suas"), recipe, Backgrounds(None), seed=5).sample(0, 0).image_bgr
+def random_classifier(folder: Path, crop_px: int) -> Path:
+    """Write a classifier of the default network with random weights for crops of that side."""
+    space = load_label_space("suas")
+    torch.manual_seed(0)
+    inputs, outputs = classifier_tensors(space, crop_px)
+    card = ModelCard(
+        kind="classifier", name="random", label_space=space, inputs=inputs, outputs=outputs, crop_margin=1.3,
+        crop_size=crop_px,
+    )  # fmt: skip
+    path = folder / f"random_{crop_px}.onnx"
+    path.write_bytes(build_model(Checkpoint(Classifier(ClassifierConfig(), space).eval(), card)).SerializeToString())
+    return path
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python tests/bench/bench_training.py [--backgrounds PHOTOS/] [--workers 0,1,2,4]
 
 For the default classifier and segmenter: images/s of the same steps on one cached batch, with live scenes and from a
-written dataset, each with 0-4 workers; interleaved, medians; the ratio to the cached batch; memory of all processes.
+written dataset, each with 0-4 workers. The cached batch is measured before each of them, and the share is that of the
+pair, since machines change their speed meanwhile; medians over rounds. Memory of all processes.
 """
 
 from __future__ import annotations
@@ -63,24 +64,27 @@ def measure(options: FitOptions, workers: list[int], args: argparse.Namespace, f
     bench = Bench(live.task)
     cached = bench.take(live.train.batch(0, range(options.batch)))
     rates: dict[str, list[float]] = {}
+    shares: dict[str, list[float]] = {}
     memory: dict[str, float] = {}
     loaders = {f"{name}, {n} workers": (job, n) for name, job in jobs.items() for n in workers}
     for _ in range(args.rounds):
-        rates.setdefault("cached batch", []).append(images_per_s(options, steps, lambda: bench.step(cached)))
         for name, (job, number) in loaders.items():
+            best = images_per_s(options, steps, lambda: bench.step(cached))
             batches = endless(job, options, number)
             step = stepper(bench, batches)
             for _ in range(WARM_UP_STEPS):
                 step()
-            rates.setdefault(name, []).append(images_per_s(options, steps, step))
+            rate = images_per_s(options, steps, step)
             memory[name] = max(memory.get(name, 0.0), memory_mib())
             batches.close()
-    best = statistics.median(rates["cached batch"])
+            rates.setdefault("cached batch", []).append(best)
+            rates.setdefault(name, []).append(rate)
+            shares.setdefault(name, []).append(rate / best)
     print(f"\n{live.task.card.kind}: batches of {options.batch}, {torch.get_num_threads()} threads")
     print(f"{'batches from':<22}{'images/s':>10}{'of cached':>11}{'MiB':>8}")
     for name, values in rates.items():
-        rate = statistics.median(values)
-        print(f"{name:<22}{rate:>10.0f}{rate / best:>10.2f}x{memory.get(name, 0.0):>8.0f}", flush=True)
+        share = f"{statistics.median(shares[name]):.2f}x" if name in shares else ""
+        print(f"{name:<22}{statistics.median(values):>10.0f}{share:>11}{memory.get(name, 0.0):>8.0f}", flush=True)
 
 
 def endless(job: Job, options: FitOptions, workers: int) -> Iterator[dict[str, object]]:

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from aerial_runtime.backends import open_backend
-from aerial_runtime.backends.ort import CPU, DeviceMemory, OrtBackend, work_on_cpu
+from aerial_runtime.backends.ort import CPU, SAME_SIZE_RUNS, DeviceMemory, OrtBackend, work_on_cpu
+from aerial_runtime.bundle import Bundle
 from aerial_runtime.card import TensorSpec
+from aerial_runtime.config import SEGMENTER_FILE, SHIPPED_MODELS
 from aerial_runtime.errors import ModelError, ResourceError
 
 
@@ -61,6 +63,13 @@ def test_refuses_what_is_no_model(tmp_path, kit):
             open_backend(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_refuses_metadata_that_is_no_text(tmp_path, tiny_models):
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes((tiny_models / "segmenter.onnx").read_bytes().replace(b"sees-red", b"sees-re\xff"))
+    with pytest.raises(ModelError, match=r"the metadata of .*damaged\.onnx are damaged"):
+        open_backend(path, "cpu")
 
 
 @pytest.mark.parametrize(
@@ -173,6 +182,27 @@ def test_memory_on_a_device_is_kept_while_the_shape_stays(kit, tiny_models):
             assert np.array_equal(answer, backend.infer(frame)["probability"]) and answer.any()
             rooms.append(memory._input)
         assert rooms[0] is rooms[1] and rooms[3] is not rooms[0]
+
+
+def test_frames_of_one_size_get_a_graph_of_that_size_with_the_same_answers(tmp_path):
+    """The shipped segmenter: its graph is the one that gains. A size that does not last loses nothing."""
+    rng = np.random.default_rng(0)
+    with Bundle(SHIPPED_MODELS).unpacked() as folder, OrtBackend(folder / SEGMENTER_FILE) as backend:
+        for height, width, runs in ((135, 190, SAME_SIZE_RUNS + 2), (190, 135, 2), (135, 190, SAME_SIZE_RUNS + 2)):
+            for run in range(runs):
+                frame = rng.integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+                answer = backend.infer(frame)["probability"]
+                with OrtBackend(folder / SEGMENTER_FILE) as fresh:
+                    assert np.array_equal(answer, fresh.infer(frame)["probability"]) and answer.any()
+                fixed = backend._session.get_inputs()[0].shape == [1, height, width, 3]
+                assert fixed == (run + 1 >= SAME_SIZE_RUNS)
+
+
+def test_numbers_of_crops_get_no_graph_of_their_own(tiny_models):
+    with OrtBackend(tiny_models / "classifier.onnx") as backend:
+        for _ in range(SAME_SIZE_RUNS + 1):
+            backend.infer(np.zeros((3, 16, 16, 3), np.uint8))
+        assert backend._session.get_inputs()[0].shape[0] == "crops"
 
 
 def test_refuses_two_engines_that_overwrite_each_other(tmp_path, monkeypatch, tiny_models):

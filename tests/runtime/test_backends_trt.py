@@ -269,7 +269,7 @@ def test_auto_says_why_it_flies_without_an_engine(folder, segmenter, kit, plug_i
     with open_backend(folder / "segmenter.onnx") as backend:
         assert backend.provider == "CPUExecutionProvider"
     line = capsys.readouterr().err
-    assert line.startswith("segmenter.onnx flies without an engine: ") and line.count("\n") == 1
+    assert line.startswith("aerial-runtime: segmenter.onnx flies without an engine: ") and line.count("\n") == 1
     assert re.search(says, line)
 
 
@@ -292,7 +292,7 @@ def test_a_flight_with_engines(folder, kit, tmp_path, world, capsys):
     picture = kit.frame(64, 48, (8, 8, 16, (0, 0, 255)))
     (tmp_path / "frames").mkdir()
     cv2.imwrite(str(tmp_path / "frames" / "a.png"), picture)
-    config = Config(camera=str(tmp_path / "frames"), models=folder, bind="none", output=tmp_path / "out.jsonl")
+    config = Config(camera=str(tmp_path / "frames"), models=folder, bind=("none",), output=tmp_path / "out.jsonl")
     assert run(config) == 0
     (message,) = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     assert [target["attributes"]["kind"]["label"] for target in message["targets"]] == ["plain"]

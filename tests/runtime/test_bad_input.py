@@ -29,7 +29,9 @@ def fly(tiny_models, frames, capsys):
     """Run the command; return its exit code and the lines on stderr. Later flags win over these."""
 
     def fly(*flags):
-        usual = ["--camera", str(frames), "--models", str(tiny_models), "--bind", "none", "--quiet"]
+        usual = ["--camera", str(frames), "--models", str(tiny_models), "--quiet"]
+        if "--bind" not in flags:  # which would not win, but be added
+            usual += ["--bind", "none"]
         code = main([*usual, *map(str, flags)])
         return code, capsys.readouterr().err.splitlines()
 
@@ -209,7 +211,10 @@ def test_a_flight_without_a_message_leaves_no_output(fly, tmp_path):
 
 def test_unwritable_output(fly, tmp_path):
     refused(fly("--output", tmp_path / "no_folder" / "out.jsonl"), 5, tmp_path / "no_folder" / "out.jsonl")
-    refused(fly("--output", "/dev/full", "--overwrite"), 5, "/dev/full", "No space left on device")
+    code, lines = fly("--output", "/dev/full", "--overwrite")
+    assert code == 5 and len(lines) == 2  # when it happens, in flight, and at the end
+    assert "/dev/full" in lines[0] and "No space left on device" in lines[0]
+    assert "could not be written to the output /dev/full" in lines[1]
 
 
 def test_busy_port(fly):

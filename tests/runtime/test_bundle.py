@@ -127,6 +127,24 @@ def test_another_version_is_refused(tmp_path, bundle, frame, capsys):
     refused(capsys, 3, frame, tmp_path / "new.aerial", "is not one of 'aerial.bundle/1'", "aerial.bundle/2")
 
 
+@pytest.mark.parametrize("text", [b'{"name": "\xff"}', b'{"x": ' + b"[" * 100_000], ids=["no UTF-8", "too deep"])
+def test_a_manifest_that_is_no_json_is_refused(tmp_path, frame, capsys, text):
+    with zipfile.ZipFile(tmp_path / "bad.aerial", "w") as archive:
+        archive.writestr(MANIFEST, text)
+    refused(capsys, 3, frame, tmp_path / "bad.aerial", "the manifest of", "bad.aerial")
+
+
+def test_an_encrypted_or_endless_file_is_refused(tmp_path, bundle, frame, capsys):
+    """Their marks are set in the central directory alone: flags at 8, size at 24 from the header of the manifest."""
+    data = bytearray(bundle.read_bytes())
+    entry = data.rindex(b"PK\x01\x02", 0, data.rindex(MANIFEST.encode()))
+    for offset, mark, reason in ((8, b"\x01", "encrypted"), (24, b"\xf0\xff\xff\xff", "4294967280 bytes")):
+        bad = bytearray(data)
+        bad[entry + offset : entry + offset + len(mark)] = mark
+        (tmp_path / "bad.aerial").write_bytes(bad)
+        refused(capsys, 3, frame, tmp_path / "bad.aerial", "is damaged or no bundle", reason)
+
+
 def test_models_that_answer_otherwise_do_not_fly(tmp_path, parts, frame, capsys, kit):
     """The segmenter's map is two cells too high; its card and checksum are right."""
     files, *rest = parts

@@ -15,7 +15,7 @@ from aerial_runtime.backends.fake import FakeBackend
 from aerial_runtime.card import Thresholds, load_label_space
 from aerial_runtime.classify import Classifier, expected_outputs, heading_attribute
 from aerial_runtime.contract import Box
-from aerial_runtime.errors import ModelError
+from aerial_runtime.errors import ModelError, UsageError
 from aerial_runtime.segment import Candidate
 
 HEADING = load_label_space("suas").heading
@@ -82,9 +82,71 @@ def test_abstains_under_the_cards_threshold(kit, best, label):
     assert target.attributes["kind"].confidence == pytest.approx(best)
 
 
-def test_probabilities_stay_within_0_and_1(kit):
-    (target,) = Classifier(answering(kit, 1.0000001, [1.0000001, 0, 0]))(kit.frame(), candidates((0, 0, 8, 8)))
-    assert target.confidence == target.attributes["kind"].confidence == 1.0
+@pytest.mark.parametrize(
+    ("abstain", "withheld"),
+    [
+        ({}, ["letter", "orientation"]),  # the card's
+        ({"letter": 0.3}, ["orientation"]),
+        ({"letter": 0.3, "orientation": 0.0}, []),
+        ({"*": 0.0}, []),
+        ({"*": 1.0, "shape": 0.9}, ["letter", "shape_color", "letter_color", "orientation"]),
+    ],
+)
+def test_abstain_stands_before_the_cards_for_the_heads_it_names(kit, abstain, withheld):
+    space = load_label_space("suas")
+    thresholds = Thresholds(abstain={"letter": 0.6, "orientation": 0.6})
+    answers = {name: np.zeros((1, size), np.float32) for name, size in expected_outputs(space).items()}
+    answers = {name: answer + np.eye(1, answer.shape[1], 0, np.float32) * 0.95 for name, answer in answers.items()}
+    answers |= {"letter": np.full((1, 36), 0.5, np.float32), "heading": np.array([[0.5, 0]], np.float32)}
+    backend = FakeBackend(kit.classifier_card(label_space=space, thresholds=thresholds), lambda crops: answers)
+    (target,) = Classifier(backend, abstain=abstain)(kit.frame(), candidates((0, 0, 8, 8)))
+    assert [name for name, attribute in target.attributes.items() if attribute.label is None] == withheld
+
+
+def test_an_unknown_head_is_named_beside_the_nearest(kit):
+    backend = FakeBackend(kit.classifier_card(label_space=load_label_space("suas")), lambda crops: {})
+    with pytest.raises(UsageError, match=r"names the head 'leter', which .* has not; the nearest is 'letter'"):
+        Classifier(backend, abstain={"leter": 0.5})
+    with pytest.raises(UsageError, match="the nearest is 'orientation'"):
+        Classifier(backend, abstain={"orient": 0.5, "shape": 0.1})
+
+
+def test_each_row_keeps_its_own_answers(kit):
+    """Rejected rows stand between those that are kept."""
+    rng = np.random.default_rng(3)
+    answers = {"target": rng.random((40, 1), np.float32), "kind": rng.dirichlet((1, 1, 1), 40).astype(np.float32)}
+    found = candidates(*((x, 0, 8, 8) for x in range(40)))
+    backend = FakeBackend(
+        kit.classifier_card(thresholds=Thresholds(target=0.5, abstain={"kind": 0.5})), lambda _: answers
+    )
+    targets = Classifier(backend)(kit.frame(), found)
+    classes = kit.tiny.heads[0].classes
+    expected = []
+    for row, (confidence,) in enumerate(answers["target"]):
+        best = round(float(answers["kind"][row].max()), 4)
+        if round(float(confidence), 4) >= 0.5:
+            label = classes[answers["kind"][row].argmax()] if best >= 0.5 else None
+            expected.append((row, round(float(confidence), 4), label, best))
+    said = [(t.box.x, t.confidence, t.attributes["kind"].label, t.attributes["kind"].confidence) for t in targets]
+    assert said == expected and 5 < len(said) < 35
+
+
+def test_each_row_keeps_its_own_heading(kit):
+    space, count = load_label_space("suas"), 12
+    answers = {name: np.ones((count, size), np.float32) for name, size in expected_outputs(space).items()}
+    answers["target"][::3] = 0  # rejected
+    radians = np.arange(count) / 2
+    answers["heading"] = np.stack([np.sin(radians), -np.cos(radians)], axis=1).astype(np.float32)
+    backend = FakeBackend(kit.classifier_card(label_space=space), lambda crops: answers)
+    targets = Classifier(backend)(kit.frame(), candidates(*((x, 0, 8, 8) for x in range(count))))
+    expected = [(row, round(math.degrees(row / 2), 1)) for row in range(count) if row % 3]
+    assert [(target.box.x, target.attributes["orientation"].degrees) for target in targets] == expected
+
+
+@pytest.mark.parametrize(("value", "said"), [(1.0000001, 1.0), (1.001, 1.0), (-0.001, 0.0)])
+def test_probabilities_stay_within_0_and_1(kit, value, said):
+    (target,) = Classifier(answering(kit, value, [value] * 3), conf=0)(kit.frame(), candidates((0, 0, 8, 8)))
+    assert target.confidence == target.attributes["kind"].confidence == said
 
 
 def test_suas_has_its_heads_in_order_and_a_heading(kit, suas_models):

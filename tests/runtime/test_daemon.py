@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 
 import cv2
 import msgspec
@@ -16,9 +20,13 @@ import numpy as np
 import pytest
 import zmq
 
+from aerial_runtime import daemon
+from aerial_runtime.camera import Source
+from aerial_runtime.camera.base import frame_now
 from aerial_runtime.camera.demo import demo_source
-from aerial_runtime.contract import Box, Detections
+from aerial_runtime.contract import Box, Detections, Health
 from aerial_runtime.daemon import main
+from aerial_runtime.errors import CameraError, ModelError
 
 RED, PINK = (0, 0, 255), (200, 0, 255)
 DAEMON = [sys.executable, "-c", "import sys; from aerial_runtime.daemon import main; sys.exit(main())"]
@@ -123,19 +131,126 @@ def test_a_video_flies(tmp_path, kit, tiny_models):
     assert [len(message.targets) for message in read_jsonl(tmp_path / "out.jsonl")] == [1, 1, 1]
 
 
-def test_a_camera_that_stops_ends_the_flight_with_what_there_was(tmp_path, kit, tiny_models, capsys, monkeypatch):
-    """The camera is a recording: OpenCV gives its frames, then none, as for an unplugged device."""
-    writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
-    for _ in range(3):
-        writer.write(kit.frame(64, 48, (16, 16, 16, RED)))
-    writer.release()
-    recording = cv2.VideoCapture(str(tmp_path / "v.avi"))
-    monkeypatch.setattr("aerial_runtime.camera.video.cv2.VideoCapture", lambda *_: recording)
-    assert fly("/dev/null", tiny_models, "--output", tmp_path / "out.jsonl") == 4
+class FakeCamera(Source):
+    """A live camera that gives some frames and is gone; opened anew it gives more, then asks to stop."""
+
+    live = True
+    opened = 0
+
+    def __init__(self, image_bgr, frames=3, last=1):
+        super().__init__("fake0")
+        FakeCamera.opened += 1
+        self.is_last = FakeCamera.opened > last
+        self.image_bgr, self.frames = image_bgr, frames
+
+    def __iter__(self):
+        for index in range(self.frames):
+            self.image_bgr[0, 0] = index  # a frozen picture would be a fault of its own
+            yield frame_now(self.image_bgr.copy(), f"fake0:{index}", index)
+            time.sleep(0.05)
+        if self.is_last:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.2)
+        raise CameraError("the cable is out")
+
+
+@pytest.fixture
+def camera(kit, monkeypatch):
+    """A camera of one target a frame, lost once; how often it was opened."""
+    monkeypatch.setattr(FakeCamera, "opened", 0)
+    image_bgr = kit.frame(64, 48, (16, 16, 16, RED))
+    monkeypatch.setattr("aerial_runtime.daemon.open_source", lambda *_: FakeCamera(image_bgr))
+    return FakeCamera
+
+
+def test_a_camera_that_is_lost_is_opened_anew_and_the_flight_goes_on(tmp_path, tiny_models, camera, capsys):
+    output = tmp_path / "out.jsonl"
+    assert main(["--camera", "/dev/null", "--models", str(tiny_models), "--bind", "none", "--output", str(output)]) == 0
+    messages = read_jsonl(output)
+    assert camera.opened == 2
+    assert [message.frame.index for message in messages] == list(range(6))
+    assert all(len(message.targets) == 1 for message in messages)
     out, err = capsys.readouterr()
-    assert err == "aerial-runtime: error: the camera /dev/null stopped after 3 frames; check cable and power\n"
-    assert [message.frame.name for message in read_jsonl(tmp_path / "out.jsonl")] == ["null:0", "null:1", "null:2"]
-    assert "3 in " in out
+    assert "6 in " in out and "camera-lost: the cable is out" in err and "camera-lost is over" in err
+
+
+def test_a_camera_that_is_not_there_at_the_start_ends_with_4_or_is_waited_for(tiny_models, camera, monkeypatch, capsys):
+    there = daemon.open_source
+
+    def missing_once(*_):
+        monkeypatch.setattr("aerial_runtime.daemon.open_source", there)
+        raise CameraError("there is no camera yet")
+
+    words = ["--camera", "/dev/null", "--models", str(tiny_models), "--bind", "none"]
+    monkeypatch.setattr("aerial_runtime.daemon.open_source", missing_once)
+    assert main(words) == 4
+    assert "there is no camera yet" in capsys.readouterr().err
+    monkeypatch.setattr("aerial_runtime.daemon.open_source", missing_once)
+    assert main([*words, "--wait-for-camera"]) == 0
+    assert "6 in " in capsys.readouterr().out
+
+
+def test_frames_on_which_the_models_fail_are_counted_and_the_flight_goes_on(tmp_path, tiny_models, flight, monkeypatch):
+    calls = iter([None, ModelError("NaN"), None, None])
+
+    def inferring(_):
+        error = next(calls)
+        if error:
+            raise error
+
+    monkeypatch.setattr("aerial_runtime.inject.Faults.inferring", inferring)
+    assert fly(flight, tiny_models, "--output", tmp_path / "out.jsonl") == 0
+    assert [message.frame.name for message in read_jsonl(tmp_path / "out.jsonl")] == ["f0.png", "f2.png", "f3.png"]
+
+
+def test_the_configuration_in_effect_is_printed(tmp_path, flight, tiny_models, capsys):
+    assert fly(flight, tiny_models, "--min-size", 12, "--print-config") == 0
+    text = capsys.readouterr().out
+    assert "min_size = 12" in text
+    (tmp_path / "flight.toml").write_text(text)
+    assert main(["--config", str(tmp_path / "flight.toml"), "--print-config"]) == 0
+    assert capsys.readouterr().out == text
+
+
+def test_the_service_manager_hears_of_start_turns_and_end(tmp_path, flight, tiny_models, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "2")
+        assert fly(flight, tiny_models, "--quiet") == 0
+        manager.setblocking(False)
+        heard = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                heard.append(manager.recv(512).decode().partition("=")[0])
+    assert heard[0] == "EXTEND_TIMEOUT_USEC" and heard[-1] == "STOPPING"
+    assert heard.count("READY") == 1 and "WATCHDOG" in heard[heard.index("READY") :]
+
+
+def test_health_and_metrics_tell_how_the_flight_is(tmp_path, tiny_models, camera):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    endpoint = f"ipc://{tmp_path}/socket"
+    words = ["--camera", "/dev/null", "--models", str(tiny_models), "--bind", endpoint, "--metrics-port", str(port)]
+    found = {}
+
+    def listen():
+        with zmq.Context() as context, context.socket(zmq.SUB) as subscriber:
+            subscriber.set(zmq.SUBSCRIBE, b"health")
+            subscriber.set(zmq.RCVTIMEO, 20_000)
+            subscriber.connect(endpoint)
+            while found.get("state") != "degraded":
+                health = msgspec.json.decode(subscriber.recv_multipart()[1], type=Health)
+                found["state"], found["reasons"] = health.state, [reason.code for reason in health.reasons]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+                found["http"] = answer.status
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    assert main(words) == 0
+    listener.join(20)
+    assert found == {"state": "degraded", "reasons": ["camera-lost"], "http": 200}
 
 
 def test_a_flight_with_truth_ends_with_its_score(tmp_path, flight, tiny_models, capsys, monkeypatch):
@@ -202,23 +317,18 @@ def test_a_signal_ends_a_flight_without_readable_frames(tmp_path, tiny_models):
     assert "frames    0 in " in out and "; 0 unreadable" not in out
 
 
-def test_a_stop_while_the_camera_gives_nothing_is_a_stop(tmp_path, tiny_models, capsys, monkeypatch):
-    class Camera:
-        """OpenCV's camera whose wait for a frame is ended by a signal."""
+def test_a_stop_while_the_camera_hangs_is_a_stop_within_two_seconds(tiny_models, camera, monkeypatch, capsys):
+    def hang(_):
+        yield frame_now(np.zeros((48, 64, 3), np.uint8), "fake0:0", 0)
+        signal.raise_signal(signal.SIGTERM)
+        stopped.append(time.monotonic())
+        time.sleep(5)
 
-        isOpened = set = lambda *_: True  # noqa: N815 (OpenCV's name)
-
-        def read(self):
-            signal.raise_signal(signal.SIGTERM)
-            return False, None
-
-        def release(self):
-            pass
-
-    monkeypatch.setattr("aerial_runtime.camera.video.cv2.VideoCapture", lambda *_: Camera())
-    assert fly("/dev/null", tiny_models, "--output", tmp_path / "out.jsonl") == 0
-    out, err = capsys.readouterr()
-    assert err == "" and "frames    0 in " in out
+    stopped = []
+    monkeypatch.setattr(FakeCamera, "__iter__", hang)
+    assert main(["--camera", "/dev/null", "--models", str(tiny_models), "--bind", "none"]) == 0
+    assert time.monotonic() - stopped[0] < 2
+    assert capsys.readouterr().err == ""
 
 
 def test_a_second_signal_ends_a_flight_that_hangs(tmp_path, tiny_models):

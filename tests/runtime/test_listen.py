@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -13,8 +14,11 @@ import pytest
 import zmq
 
 from aerial_runtime.contract import Attribute, Box, Detections, FrameInfo, Target, TimingMs
+from aerial_runtime.health import HealthMonitor
+from aerial_runtime.keys import load_curve_server
+from aerial_runtime.keys import main as keygen
 from aerial_runtime.listen import main
-from aerial_runtime.publish import Publisher
+from aerial_runtime.publish import DETECTIONS, HEALTH, Publisher
 
 LISTEN = [sys.executable, "-c", "import sys; from aerial_runtime.listen import main; sys.exit(main())"]
 ATTRIBUTES = {
@@ -41,12 +45,12 @@ def publishing(endpoint):
     stop = threading.Event()
     threads = []
 
-    def publish(*payloads):
+    def publish(*payloads, topic=DETECTIONS):
         def loop():
-            with Publisher(endpoint) as publisher:
+            with Publisher([endpoint]) as publisher:
                 while not stop.is_set():
                     for payload in payloads:
-                        publisher.send(payload)
+                        publisher.send(topic, [payload])
                         time.sleep(0.005)
 
         threads.append(threading.Thread(target=loop))
@@ -66,10 +70,10 @@ def test_one_readable_line_per_target(endpoint, publishing, capsys):
 
 
 def test_json_is_the_message_as_it_came(endpoint, publishing, capsys):
-    payload = msgspec.json.encode(message(7, targets=0))
-    publishing(payload)
+    payloads = [msgspec.json.encode(message(sequence, targets=0)) for sequence in (7, 8)]
+    publishing(*payloads)
     assert main(["--connect", endpoint, "--json", "--count", "2", "--timeout", "10"]) == 0
-    assert capsys.readouterr().out.splitlines() == [payload.decode()] * 2
+    assert sorted(capsys.readouterr().out.splitlines()) == [payload.decode() for payload in payloads]
 
 
 def test_gaps_restarts_and_strange_messages_are_noted(endpoint, publishing, capsys):
@@ -79,6 +83,66 @@ def test_gaps_restarts_and_strange_messages_are_noted(endpoint, publishing, caps
     assert "aerial-listen: 3 messages of cam0 lost\n" in err
     assert "aerial-listen: cam0 has started again\n" in err
     assert "aerial-listen: a message that is not aerial.detections/1: " in err
+
+
+def test_health_is_a_line(endpoint, publishing, capsys):
+    monitor = HealthMonitor("cam0")
+    monitor.state_is("running")
+    monitor.frame(61.2, 1, 1, 2)
+    monitor.count(dropped=3)
+    monitor.reason("camera-lost", "no picture for 2 s")
+    publishing(msgspec.json.encode(monitor.snapshot()), topic=HEALTH)
+    assert main(["--connect", endpoint, "--topic", "health", "--count", "1", "--timeout", "10"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == (
+        "cam0 degraded  1 frames  1.0 frames/s  age 61 ms, p95 61 ms  3 dropped  camera-lost: no picture for 2 s"
+    )
+
+
+def test_several_topics_at_once(endpoint, publishing, capsys):
+    publishing(msgspec.json.encode(HealthMonitor("cam0").snapshot()), topic=HEALTH)
+    assert main(["--connect", endpoint, "--topic", "detections", "--topic", "health", "--count", "1"]) == 0
+    assert capsys.readouterr().out == "cam0 starting  0 frames  0.0 frames/s\n"
+
+
+def test_keys_reach_the_link(tmp_path, capsys):
+    assert keygen([str(tmp_path), "--client", "ground"]) == 0
+    curve = load_curve_server(tmp_path / "server.key_secret", tmp_path / "clients")
+    server, ours = str(tmp_path / "server.key"), str(tmp_path / "ground.key_secret")
+    with Publisher(["tcp://0.0.0.0:*"], curve=curve) as publisher:
+        done, sequence = threading.Event(), itertools.count()
+
+        def send():
+            while not done.wait(0.02):
+                publisher.send(DETECTIONS, [msgspec.json.encode(message(next(sequence)))])
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        reach = publisher.endpoints[0].replace("0.0.0.0", "127.0.0.1")
+        listen = ["--connect", reach, "--count", "1", "--timeout"]
+        assert main([*listen, "10", "--server-key", server, "--client-key", ours]) == 0
+        assert main([*listen, "10"]) == 5
+        assert "one end uses keys, the other does not; check --server-key and" in capsys.readouterr().err
+        assert keygen([str(tmp_path / "new"), "--client", "ground"]) == 0
+        other = str(tmp_path / "new" / "ground.key_secret")
+        assert main([*listen, "10", "--server-key", server, "--client-key", other]) == 5
+        assert f"the daemon at {reach} refuses our key" in capsys.readouterr().err
+        done.set()
+        sender.join()
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        (["--server-key", "missing", "--client-key", "missing"], 3),
+        (["--server-key", "missing"], 2),
+        (["--topic", "nothing"], 2),
+    ],
+)
+def test_keys_and_topics_that_cannot_be_are_named(endpoint, flags, code, capsys):
+    assert main(["--connect", endpoint, *flags]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert flags[0] in line
 
 
 def test_unknown_fields_of_a_later_daemon_are_taken(endpoint, publishing, capsys):
@@ -94,9 +158,11 @@ def test_silence_is_an_error_that_names_the_endpoint(endpoint, capsys):
 
 
 def test_the_end_of_a_flight_is_no_error(endpoint, capsys):
-    publisher = Publisher(endpoint)
-    payload = msgspec.json.encode(message(0))
-    sender = threading.Thread(target=lambda: [(publisher.send(payload), time.sleep(0.02)) for _ in range(50)])
+    publisher = Publisher([endpoint])
+    payloads = [msgspec.json.encode(message(sequence)) for sequence in range(50)]
+    sender = threading.Thread(
+        target=lambda: [(publisher.send(DETECTIONS, [payload]), time.sleep(0.02)) for payload in payloads]
+    )
     sender.start()
     assert main(["--connect", endpoint, "--timeout", "0.5"]) == 0
     sender.join()
@@ -112,9 +178,9 @@ def test_a_message_of_one_part_is_noted(endpoint, capsys):
     def send(socket):
         while not done.wait(0.02):
             socket.send(b"detections")
-            socket.send_multipart([b"detections", msgspec.json.encode(message(0))])
+            socket.send_multipart([b"detections", msgspec.json.encode(message(next(sequence)))])
 
-    done = threading.Event()
+    done, sequence = threading.Event(), itertools.count()
     with zmq.Context() as context, context.socket(zmq.PUB) as socket:
         socket.bind(endpoint)
         sender = threading.Thread(target=send, args=(socket,))

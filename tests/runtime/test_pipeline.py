@@ -12,8 +12,8 @@ from aerial_runtime.backends import open_backend
 from aerial_runtime.backends.fake import FakeBackend
 from aerial_runtime.card import Head, LabelSpace, load_label_space
 from aerial_runtime.contract import Box, Frame
-from aerial_runtime.errors import ModelError
-from aerial_runtime.pipeline import Pipeline
+from aerial_runtime.errors import ModelError, UsageError
+from aerial_runtime.pipeline import DetectOptions, Pipeline
 
 RED, PINK, DIM = (0, 0, 255), (200, 0, 255), (0, 0, 150)
 
@@ -68,6 +68,45 @@ def test_warm_up_leaves_nothing_behind(kit, pipeline):
     before = pipeline(frame).targets
     pipeline.warm_up()
     assert pipeline(frame).targets == before
+
+
+def test_options_reach_both_models(kit, tiny_models):
+    frame = framed(kit.frame(640, 480, (8, 4, 8, RED), (32, 4, 8, DIM), (248, 28, 16, PINK), (500, 400, 40, RED)))
+
+    def boxes(**options):
+        with open_backend(tiny_models / "segmenter.onnx") as one, open_backend(tiny_models / "classifier.onnx") as two:
+            result = Pipeline(one, two, options=DetectOptions(**options))(frame)
+        return [target.box.x for target in result.targets], result.candidates, result.cut
+
+    assert boxes() == ([8, 248, 500], 4, 0)
+    assert boxes(tile=(128, 128), overlap_px=16) == ([8, 248, 500], 4, 0)
+    with pytest.raises(UsageError, match="--tile 128x128 is too small for an overlap of 192 px"):
+        boxes(tile=(128, 128))
+    assert boxes(conf=0.0) == ([8, 32, 248, 500], 4, 0)
+    assert boxes(mask_threshold=0.7) == ([8, 500], 2, 0)
+    assert boxes(min_size_px=10) == ([248, 500], 2, 0)
+    assert boxes(max_size_px=20) == ([8, 248], 3, 0)
+    assert boxes(max_candidates=2) == ([8, 500], 2, 2)
+    with pytest.raises(UsageError, match="the nearest is 'kind'"):
+        boxes(abstain={"kin": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"conf": 1.1}, "--conf cannot be 1.1; give a number within 0..1"),
+        ({"conf": float("nan")}, "--conf cannot be nan"),
+        ({"mask_threshold": -0.1}, "--mask-threshold cannot be -0.1"),
+        ({"abstain": {"letter": 0.5, "shape": 40}}, "--abstain shape cannot be 40"),
+        ({"max_candidates": 0}, "--max-candidates cannot be 0"),
+        ({"min_size_px": -1}, "--min-size cannot be -1"),
+        ({"max_size_px": 0}, "--max-size cannot be 0"),
+        ({"min_size_px": 30, "max_size_px": 29}, "--max-size cannot be 29 beside a --min-size of 30"),
+    ],
+)
+def test_options_that_cannot_be(options, reason):
+    with pytest.raises(UsageError, match=reason):
+        DetectOptions(**options)
 
 
 def test_carries_the_hashes_and_the_provider(pipeline):

@@ -1,34 +1,26 @@
-"""Messages on a real socket and lines in a real file."""
+"""Messages on real sockets: plain and encrypted, with listeners that are late, slow or not welcome."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
-import msgspec
-import numpy as np
 import pytest
 import zmq
 
-from aerial_runtime.contract import Attribute, Box, Detections, Frame, Target
 from aerial_runtime.errors import ResourceError, UsageError
-from aerial_runtime.pipeline import PipelineResult
-from aerial_runtime.publish import JsonlWriter, Outlet, Publisher
+from aerial_runtime.keys import CurveServer, load_curve_server, load_keys
+from aerial_runtime.keys import main as keygen
+from aerial_runtime.publish import DETECTIONS, HEALTH, Publisher, is_within_machine
 
-TARGET = Target(Box(1, 2, 3, 4), 16, 0.9, {"kind": Attribute("plain", 0.8)})
-
-
-def frame(index=0):
-    return Frame(np.zeros((6, 8, 3), np.uint8), f"f{index}.png", index, time.time_ns(), time.monotonic_ns())
-
-
-def result(*targets):
-    return PipelineResult(list(targets), len(targets), 0, segment_ms=1.5, classify_ms=0.5, total_ms=2.0)
+CURVE = CurveServer(zmq.curve_keypair()[1], frozenset([zmq.curve_keypair()[0]]))
 
 
 @pytest.fixture
@@ -37,40 +29,114 @@ def endpoint(tmp_path):
 
 
 @pytest.fixture
-def listener(endpoint):
-    """A subscriber that has surely arrived once `publisher` below has sent."""
-    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
-        socket.set(zmq.RCVTIMEO, 5000)
-        socket.set(zmq.RCVHWM, 10)  # small, so that a slow listener's messages wait at the publisher
-        socket.set(zmq.SUBSCRIBE, b"")
-        socket.connect(endpoint)
-        yield socket
+def listen():
+    """Make subscribers to an endpoint: with a small queue, so that a slow one's messages wait at the publisher."""
+    subscribers = []
+    with zmq.Context() as context:
+
+        def connect(endpoint, topic=b"", keys=None):
+            subscriber = context.socket(zmq.SUB)
+            subscribers.append(subscriber)
+            subscriber.set(zmq.RCVTIMEO, 5000)
+            subscriber.set(zmq.RCVHWM, 10)
+            subscriber.set(zmq.LINGER, 0)
+            if keys is not None:
+                server, public, secret = keys
+                subscriber.set(zmq.CURVE_SERVERKEY, server)
+                subscriber.set(zmq.CURVE_PUBLICKEY, public)
+                subscriber.set(zmq.CURVE_SECRETKEY, secret)
+            subscriber.set(zmq.SUBSCRIBE, topic)
+            subscriber.connect(endpoint)
+            return subscriber
+
+        yield connect
+        for subscriber in subscribers:
+            subscriber.close()
 
 
-def until_heard(publisher, listener):
-    """Send until the subscription has reached the publisher."""
-    for _ in range(500):
-        publisher.send(b"hello")
-        if listener.poll(10):
-            break
-    while listener.poll(50):
-        listener.recv_multipart()
+def until_heard(publisher, *listeners):
+    """Send until every subscription has reached the publisher, then let them forget it."""
+    for listener in listeners:
+        for _ in range(500):
+            publisher.send(DETECTIONS, [b"hello"])
+            if listener.poll(10):
+                break
+    for listener in listeners:
+        while listener.poll(50):
+            listener.recv_multipart()
 
 
-def test_topic_and_payload(endpoint, listener):
-    with Publisher(endpoint) as publisher:
+def heard_within(seconds, publisher, listener):
+    """Return what a listener hears while the publisher does nothing but repeat."""
+    heard, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        publisher.repeat()
+        if listener.poll(20):
+            heard.append(listener.recv_multipart())
+    return heard
+
+
+def test_topic_payload_and_crops(endpoint, listen):
+    with Publisher([endpoint]) as publisher:
+        listener = listen(endpoint)
         until_heard(publisher, listener)
-        publisher.send(b"payload")
-        assert listener.recv_multipart() == [b"detections", b"payload"]
+        publisher.send(DETECTIONS, [b"payload", b"jpeg", b""])
+        assert listener.recv_multipart() == [b"detections", b"payload", b"jpeg", b""]
 
 
-def test_never_waits_for_a_listener_that_does_not_read(endpoint, listener):
-    with Publisher(endpoint) as publisher:
+def test_several_endpoints_at_once(endpoint, listen):
+    with Publisher([endpoint, "tcp://127.0.0.1:*"]) as publisher:
+        assert publisher.endpoints[0] == endpoint and re.match(r"tcp://127\.0\.0\.1:\d+", publisher.endpoints[1])
+        listeners = [listen(bound) for bound in publisher.endpoints]
+        until_heard(publisher, *listeners)
+        publisher.send(HEALTH, [b"payload"])
+        assert [listener.recv_multipart() for listener in listeners] == [[b"health", b"payload"]] * 2
+
+
+def test_a_late_joiner_gets_the_last_of_each_topic_it_asks_for(endpoint, listen):
+    with Publisher([endpoint]) as publisher:
+        for number in (b"0", b"1"):
+            publisher.send(DETECTIONS, [number, b"crop"])
+            publisher.send(HEALTH, [b"health" + number])
+        assert heard_within(0.5, publisher, listen(endpoint, DETECTIONS)) == [[b"detections", b"1", b"crop"]]
+        both = heard_within(2.5, publisher, listen(endpoint, b""))  # the second comes when a second is over
+        assert sorted(both) == [[b"detections", b"1", b"crop"], [b"health", b"health1"]]
+
+
+def test_what_is_sent_to_a_late_joiner_anyway_is_not_repeated(endpoint, listen):
+    with Publisher([endpoint]) as publisher:
+        listener = listen(endpoint)
         until_heard(publisher, listener)
-        start = time.monotonic()
-        for _ in range(2000):
-            publisher.send(b"x" * 100_000)
-        assert time.monotonic() - start < 3
+        publisher.send(DETECTIONS, [b"new"])
+        assert heard_within(0.3, publisher, listener) == [[b"detections", b"new"]]
+
+
+def test_repeats_are_limited_however_many_join(endpoint, listen):
+    with Publisher([endpoint]) as publisher:
+        publisher.send(DETECTIONS, [b"last"])
+        first = listen(endpoint)
+        assert len(heard_within(0.5, publisher, first)) == 1
+        heard = 0
+        for _ in range(10):
+            listen(endpoint)
+            heard += len(heard_within(0.1, publisher, first))
+        assert heard in (1, 2)  # one a second
+
+
+def test_never_waits_for_a_listener_that_does_not_read(endpoint, listen):
+    """The queue of a listener is bounded, and so is our memory: 6000 messages of 100 kB would be 600 MB."""
+    with Publisher([endpoint]) as publisher:
+        listener = listen(endpoint)
+        until_heard(publisher, listener)
+        before_mb = resident_mb()
+        times_ms = []
+        for _ in range(6000):
+            start_ns = time.monotonic_ns()
+            publisher.send(DETECTIONS, [b"x" * 100_000])
+            times_ms.append((time.monotonic_ns() - start_ns) / 1e6)
+        assert sorted(times_ms)[5400] < 5  # usually 0.02; the benchmark measures, this finds waiting
+        assert resident_mb() - before_mb < 60
+        assert publisher.unsent == 0
         heard = 0
         while listener.poll(200):
             listener.recv_multipart()
@@ -78,11 +144,216 @@ def test_never_waits_for_a_listener_that_does_not_read(endpoint, listener):
     assert 0 < heard < 1000  # what waits for a slow listener is bounded, the rest is lost
 
 
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def test_who_sends_more_than_a_listener_would_is_cut_off(endpoint):
+    with Publisher([endpoint]) as publisher, zmq.Context() as context, context.socket(zmq.XSUB) as talker:
+        talker.set(zmq.LINGER, 0)
+        with talker.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED) as events:
+            talker.connect(endpoint)
+            assert events.poll(5000)
+            events.recv_multipart()
+            talker.send(b"\1detections")
+            assert not events.poll(200)
+            talker.send(b"\1" + bytes(100_000))
+            assert events.poll(5000)
+            talker.disable_monitor()
+        publisher.send(DETECTIONS, [b"goes on"])
+
+
+def test_a_message_that_a_socket_does_not_take_is_counted(endpoint):
+    with Publisher([endpoint, "tcp://127.0.0.1:*"]) as publisher:
+        publisher._sockets[0].close()
+        publisher.send(DETECTIONS, [b"lost"])
+        publisher.send(DETECTIONS, [b"lost"])
+        assert publisher.unsent == 2
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """The files of aerial-keygen: the aircraft's, one client that may listen, one that may not (made elsewhere)."""
+    for folder in ("aircraft", "elsewhere"):
+        assert keygen([str(tmp_path / folder), "--client", "ground"]) == 0
+    return tmp_path
+
+
+def curve(keys):
+    return load_curve_server(keys / "aircraft" / "server.key_secret", keys / "aircraft" / "clients")
+
+
+def pair(keys, folder="aircraft"):
+    server, _ = load_keys(keys / "aircraft" / "server.key")
+    return (server, *load_keys(keys / folder / "ground.key_secret"))
+
+
+@pytest.fixture
+def encrypted(keys, endpoint):
+    """A publisher of which one endpoint is encrypted: an address that is not loopback, but reaches this machine."""
+    with Publisher([endpoint, "tcp://0.0.0.0:*"], curve=curve(keys)) as publisher:
+        yield publisher
+
+
+def reach(publisher):
+    return reach_of(publisher.endpoints[1])
+
+
+def reach_of(endpoint):
+    """Return how to connect to an endpoint of all addresses."""
+    return endpoint.replace("0.0.0.0", "127.0.0.1")
+
+
+def test_a_client_on_the_allow_list_hears_as_ipc_does(keys, encrypted, listen):
+    listeners = [listen(reach(encrypted), keys=pair(keys)), listen(encrypted.endpoints[0])]
+    until_heard(encrypted, *listeners)
+    encrypted.send(DETECTIONS, [b"payload"])
+    assert [listener.recv_multipart() for listener in listeners] == [[b"detections", b"payload"]] * 2
+
+
+def test_a_late_joiner_with_a_key_gets_the_last_message(keys, encrypted, listen):
+    encrypted.send(DETECTIONS, [b"last"])
+    heard = heard_within(1, encrypted, listen(reach(encrypted), keys=pair(keys)))
+    assert heard == [[b"detections", b"last"]]
+
+
+def test_nobody_else_hears_anything(keys, encrypted, listen):
+    """No key; a key that is not on the list; the wrong key of the server; a plain listener to the right port."""
+    server, public, secret = pair(keys)
+    other = zmq.curve_keypair()
+    strangers = {
+        "no key": listen(reach(encrypted)),
+        "key that is not on the list": listen(reach(encrypted), keys=pair(keys, "elsewhere")),
+        "fresh key": listen(reach(encrypted), keys=(server, *other)),
+        "wrong server key": listen(reach(encrypted), keys=(other[0], public, secret)),
+    }
+    welcome = listen(reach(encrypted), keys=pair(keys))
+    until_heard(encrypted, welcome)
+    for _ in range(100):
+        encrypted.send(DETECTIONS, [b"payload"])
+        encrypted.repeat()
+        time.sleep(0.01)
+    assert welcome.recv_multipart() == [b"detections", b"payload"]
+    assert {who: listener.poll(0) for who, listener in strangers.items()} == dict.fromkeys(strangers, 0)
+
+
+def test_what_is_encrypted_is_no_text_on_the_wire(keys, encrypted, listen):
+    """A tap between both ends sees none of the message."""
+    seen, host, port = b"", *reach(encrypted).removeprefix("tcp://").split(":")
+    with socket.create_server(("127.0.0.1", 0)) as tap:
+        listener = listen(f"tcp://127.0.0.1:{tap.getsockname()[1]}", keys=pair(keys))
+        theirs = tap.accept()[0]
+        ours = socket.create_connection((host, int(port)))
+        with theirs, ours:
+            theirs.settimeout(0.01)
+            ours.settimeout(0.01)
+            for _ in range(200):
+                encrypted.send(DETECTIONS, [b"payload in clear"])
+                for source, sink in ((theirs, ours), (ours, theirs)):
+                    try:
+                        data = source.recv(65536)
+                    except TimeoutError:
+                        continue
+                    seen += data
+                    sink.sendall(data)
+                if listener.poll(0):
+                    break
+            assert listener.recv_multipart()[1] == b"payload in clear"
+    assert len(seen) > 500 and b"payload" not in seen
+
+
+def test_closing_with_keys_leaves_no_thread_and_no_port(keys):
+    before = threading.active_count()
+    for _ in range(3):
+        publisher = Publisher(["tcp://0.0.0.0:*"], curve=curve(keys))
+        bound = reach_of(publisher.endpoints[0])
+        publisher.close()
+        publisher.close()
+        Publisher([bound]).close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "within"),
+    [
+        ("tcp://127.0.0.1:5556", True),
+        ("tcp://127.9.9.9:5556", True),
+        ("tcp://[::1]:5556", True),
+        ("tcp://localhost:5556", True),
+        ("tcp://lo:5556", True),
+        ("ipc:///run/aerial", True),
+        ("inproc://x", True),
+        ("tcp://*:5556", False),
+        ("tcp://0.0.0.0:5556", False),
+        ("tcp://[::]:5556", False),
+        ("tcp://eth0:5556", False),
+        ("tcp://10.0.0.2:5556", False),
+        ("tcp://127.0.0.1.evil.org:5556", False),
+        ("pgm://eth0;239.1.1.1:5556", False),
+    ],
+)
+def test_who_can_reach_an_endpoint(endpoint, within):
+    assert is_within_machine(endpoint) == within
+
+
+def test_the_network_needs_keys_or_insecure(endpoint, caplog):
+    with pytest.raises(UsageError, match=r"tcp://\*:\* would show the flight to everybody.*aerial-keygen.*--insecure"):
+        Publisher([endpoint, "tcp://*:*"])
+    with Publisher([endpoint, "tcp://*:*"], insecure=True) as publisher:
+        assert len(publisher.endpoints) == 2
+    assert "everybody on the network can listen at tcp://*:* (--insecure)" in caplog.text
+
+
+def test_insecure_opens_nothing_where_there_are_keys(keys, listen):
+    with Publisher(["tcp://0.0.0.0:*"], curve=curve(keys), insecure=True) as publisher:
+        stranger = listen(reach_of(publisher.endpoints[0]))
+        welcome = listen(reach_of(publisher.endpoints[0]), keys=pair(keys))
+        until_heard(publisher, welcome)
+        publisher.send(DETECTIONS, [b"payload"])
+        assert welcome.poll(1000) and not stranger.poll(200)
+
+
+def test_keys_without_an_endpoint_that_uses_them_are_named(endpoint):
+    with pytest.raises(UsageError, match=r"keys are for endpoints beyond this machine.*add one like"):
+        Publisher([endpoint], curve=CURVE)
+
+
 def test_a_busy_port_is_named():
-    with Publisher("tcp://127.0.0.1:*") as first:
-        endpoint = first._socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+    with Publisher(["tcp://127.0.0.1:*"]) as first:
+        with pytest.raises(ResourceError, match=f"the endpoint {first.endpoints[0]} is in use"):
+            Publisher(first.endpoints)
+
+
+def test_an_ipc_endpoint_in_use_is_not_taken_away(endpoint, listen):
+    with Publisher([endpoint]) as first:
         with pytest.raises(ResourceError, match=f"the endpoint {endpoint} is in use"):
-            Publisher(endpoint)
+            Publisher([endpoint])
+        listener = listen(endpoint)
+        until_heard(first, listener)
+
+
+def test_an_ipc_endpoint_that_a_killed_process_left_is_bound(tmp_path, endpoint, listen):
+    script = (
+        f"from aerial_runtime.publish import Publisher; import time; p = Publisher([{endpoint!r}]); "
+        "print(flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        process.stdout.readline()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert (tmp_path / "socket").is_socket()
+    with Publisher([endpoint]) as publisher:
+        until_heard(publisher, listen(endpoint))
+
+
+def test_a_file_at_the_path_of_an_ipc_endpoint_is_kept(tmp_path):
+    path = tmp_path / "flight.jsonl"
+    path.write_text("last flight")
+    with pytest.raises(UsageError, match="a file that is no socket stands there"):
+        Publisher([f"ipc://{path}"])
+    assert path.read_text() == "last flight"
 
 
 @pytest.mark.parametrize(
@@ -91,125 +362,35 @@ def test_a_busy_port_is_named():
 )
 def test_what_is_no_endpoint_is_named(endpoint):
     with pytest.raises(UsageError, match=re.escape(f"--bind '{endpoint}' is not an endpoint")):
-        Publisher(endpoint)
+        Publisher([endpoint], insecure=True)
 
 
 @pytest.mark.parametrize("port", ["*", "0"])
 def test_a_free_port_can_be_asked_for(port):
-    Publisher(f"tcp://127.0.0.1:{port}").close()
-
-
-def test_a_name_that_is_no_utf8_is_escaped():
-    picture = Frame(np.zeros((6, 8, 3), np.uint8), "f\udcff.png", 0, 0, 0)
-    assert Outlet("cam\udcff", {}, None, None).publish(picture, result(), 0).frame.name == "f\\udcff.png"
+    Publisher([f"tcp://127.0.0.1:{port}"]).close()
 
 
 def test_an_address_that_is_not_ours_is_named():
     with pytest.raises(ResourceError, match=r"cannot bind to tcp://192\.0\.2\.1:5556"):
-        Publisher("tcp://192.0.2.1:5556")
+        Publisher(["tcp://192.0.2.1:5556"], insecure=True)
 
 
-def test_socket_and_file_get_the_same_numbered_messages(tmp_path, endpoint, listener):
-    path = tmp_path / "out.jsonl"
-    with Publisher(endpoint) as publisher, JsonlWriter(path) as writer:
-        until_heard(publisher, listener)
-        outlet = Outlet("cam0", {"segmenter": "sha256:1"}, publisher, writer)
-        for index, dropped in enumerate([0, 3, 3, 5]):
-            outlet.publish(frame(index), result(TARGET) if index == 1 else result(), dropped)
-        heard = [listener.recv_multipart()[1] for _ in range(4)]
-    assert path.read_bytes().splitlines() == heard
-    messages = [msgspec.json.decode(payload, type=Detections) for payload in heard]
-    assert [message.sequence for message in messages] == [0, 1, 2, 3]
-    assert [message.dropped for message in messages] == [0, 3, 0, 2]
-    assert [message.targets for message in messages] == [[], [TARGET], [], []]
+def test_limits_are_set_before_bind(endpoint, monkeypatch):
+    """libzmq takes most options after `bind` without a word, and ignores them."""
+    calls = []
 
+    class Recorder(zmq.Socket):
+        def set(self, option, value):
+            calls.append(option)
+            super().set(option, value)
 
-def test_the_wire_object_is_the_documented_one():
-    outlet = Outlet("cam0", {"segmenter": "sha256:1", "classifier": "sha256:2"}, None, None)
-    before_ns = time.time_ns()
-    picture = frame(7)
-    message = json.loads(msgspec.json.encode(outlet.publish(picture, result(TARGET), 0)))
-    assert before_ns <= message.pop("sent_utc_ns") <= time.time_ns()
-    assert 0 <= message["timing_ms"].pop("age") < 1000
-    assert message == {
-        "schema": "aerial.detections/1",
-        "source": "cam0",
-        "sequence": 0,
-        "frame": {
-            "name": "f7.png",
-            "index": 7,
-            "width": 8,
-            "height": 6,
-            "captured_utc_ns": picture.captured_utc_ns,
-            "captured_mono_ns": picture.captured_mono_ns,
-        },
-        "timing_ms": {"segment": 1.5, "classify": 0.5, "total": 2.0},
-        "dropped": 0,
-        "models": {"segmenter": "sha256:1", "classifier": "sha256:2"},
-        "targets": [
-            {
-                "box": {"x": 1, "y": 2, "width": 3, "height": 4},
-                "area_px": 16,
-                "confidence": 0.9,
-                "attributes": {"kind": {"label": "plain", "confidence": 0.8}},
-            }
-        ],
-    }
+        def bind(self, address):
+            calls.append("bind")
+            return super().bind(address)
 
-
-def test_an_existing_output_is_kept_unless_told_otherwise(tmp_path):
-    path = tmp_path / "out.jsonl"
-    path.write_text("old\n")
-    with pytest.raises(UsageError, match=r"out\.jsonl exists; give --overwrite"):
-        JsonlWriter(path)
-    assert path.read_text() == "old\n"
-    with JsonlWriter(path, overwrite=True) as writer:
-        assert path.read_text() == "old\n"
-        writer.write(b"new")
-        writer.write(b"newer")
-    assert path.read_text() == "new\nnewer\n"
-
-
-def test_nothing_written_leaves_no_file(tmp_path):
-    for overwrite in (False, True):
-        JsonlWriter(tmp_path / "out.jsonl", overwrite).close()
-        assert list(tmp_path.iterdir()) == []
-
-
-def test_an_output_can_be_a_pipe(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE)
-    with JsonlWriter(tmp_path / "pipe", overwrite=True) as writer:
-        writer.write(b"{}")
-    assert reader.communicate(timeout=10)[0] == b"{}\n"
-
-
-def test_a_line_is_there_when_write_returns(tmp_path):
-    path = tmp_path / "out.jsonl"
-    with JsonlWriter(path) as writer:
-        for count in (1, 2, 3):
-            writer.write(b"{}")
-            assert path.read_bytes() == b"{}\n" * count
-
-
-def test_an_output_that_cannot_be_written_is_named(tmp_path):
-    for path in (tmp_path / "no_folder" / "out.jsonl", tmp_path):
-        with pytest.raises((ResourceError, UsageError), match=str(path)):
-            JsonlWriter(path)
-    with JsonlWriter(Path("/dev/full"), overwrite=True) as writer:
-        with pytest.raises(ResourceError, match="No space left"):
-            writer.write(b"{}")
-
-
-def test_a_full_disk_leaves_whole_lines(tmp_path):
-    path = tmp_path / "out.jsonl"
-    script = (
-        "import resource, signal, sys; from pathlib import Path; from aerial_runtime.publish import JsonlWriter\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "writer = JsonlWriter(Path(sys.argv[1]))\n"
-        "try:\n    while True: writer.write(b'x' * 299)\n"
-        "except Exception as error: print(error)"
-    )
-    answer = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
-    assert str(path) in answer.stdout
-    assert path.read_bytes() == (b"x" * 299 + b"\n") * 3
+    monkeypatch.setattr(zmq.Context, "_socket_class", Recorder)
+    with Publisher([endpoint]):
+        pass
+    needed = {zmq.SNDHWM, zmq.LINGER, zmq.MAXMSGSIZE, zmq.XPUB_VERBOSE, zmq.TCP_KEEPALIVE}
+    assert needed <= set(calls[: calls.index("bind")])
+    assert calls[-1] == "bind"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from aerial_runtime.contract import detections_json_schema, health_json_schema
+from aerial_runtime.contract import Detections, Health, detections_json_schema, health_json_schema
+from aerial_runtime.inject import KINDS
+from aerial_runtime.jsonl import DISK_FULL, OUTPUT_FAILED
+from aerial_runtime.watch import BLACK, FROZEN, LOST, WRONG_SIZE
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCHEMAS = {"detections": detections_json_schema, "health": health_json_schema}
@@ -17,6 +22,21 @@ SCHEMAS = {"detections": detections_json_schema, "health": health_json_schema}
 def test_the_committed_schema_is_that_of_the_types(topic):
     committed = (DOCS / f"{topic}.schema.json").read_text()
     assert json.loads(committed) == SCHEMAS[topic](), f"run: python {__file__}"
+
+
+def test_the_examples_of_the_page_are_messages():
+    page = (DOCS / "protocol.md").read_text()
+    examples = re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for example, message in zip(examples, (Detections, Health), strict=True):
+        assert msgspec.json.decode(msgspec.json.encode(msgspec.json.decode(example, type=message))) == json.loads(
+            example
+        )
+
+
+def test_the_page_names_every_reason():
+    page = (DOCS / "protocol.md").read_text()
+    reasons = {LOST, FROZEN, BLACK, WRONG_SIZE, DISK_FULL, OUTPUT_FAILED} | {kind.reason for kind in KINDS.values()}
+    assert {reason for reason in reasons if reason is not None and f"`{reason}`" not in page} == set()
 
 
 if __name__ == "__main__":

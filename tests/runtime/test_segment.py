@@ -84,6 +84,54 @@ def test_boxes_are_the_groups_of_cells_clipped_to_the_frame(kit, width, height, 
     assert len(boxes) == len(expected)
 
 
+def squares_of(*sides):
+    """Return a map with squares of these sides in cells in a row, and the frame's size."""
+    probability = np.zeros((20, 30 * len(sides)))
+    for index, side in enumerate(sides):
+        probability[:side, 30 * index : 30 * index + side] = 255
+    return probability, 120 * len(sides), 80
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kept"),
+    [
+        ({}, [8, 20, 40]),
+        ({"min_size_px": 8, "max_size_px": 40}, [8, 20, 40]),
+        ({"min_size_px": 9}, [20, 40]),
+        ({"max_size_px": 39}, [8, 20]),
+        ({"min_size_px": 21, "max_size_px": 39}, []),
+    ],
+)
+def test_sizes_are_of_the_longer_side_and_inclusive(kit, sizes, kept):
+    found = segment(kit, *squares_of(2, 5, 10), **sizes)
+    assert [candidate.box.width for candidate in found.candidates] == kept
+    tall = squares_of(2, 5, 10)[0]
+    tall[:, 1:30] = 0  # the first becomes 1 x 2 cells: its longer side still counts
+    assert len(segment(kit, tall, 360, 80, **sizes).candidates) == len(kept)
+
+
+def test_a_size_is_of_the_box_as_clipped_to_the_frame(kit):
+    probability = squares_of(10)[0]
+    assert len(segment(kit, probability[:3, :10], 37, 10, min_size_px=37).candidates) == 1
+    assert len(segment(kit, probability[:3, :10], 37, 10, min_size_px=38).candidates) == 0
+
+
+def test_what_is_too_small_takes_no_place_of_the_strongest(kit):
+    probability, width, height = squares_of(2, 5, 10)
+    probability[probability > 0] = 200
+    probability[:2, :2] = 255
+    found = segment(kit, probability, width, height, max_candidates=1, min_size_px=12, max_size_px=30)
+    assert [candidate.box.width for candidate in found.candidates] == [20]
+    assert found.cut == 0
+
+
+def test_a_mask_threshold_stands_before_the_cards(kit):
+    probability = np.full((2, 2), 100)
+    assert len(segment(kit, probability, 8, 8, mask=0.5).candidates) == 0
+    assert len(segment(kit, probability, 8, 8, mask=0.5, mask_threshold=0.3).candidates) == 1
+    assert len(segment(kit, probability, 8, 8, mask=0.0, mask_threshold=0.4).candidates) == 0
+
+
 def test_keeps_the_strongest_and_counts_the_rest(kit):
     probability = np.zeros((2, 30))
     for index, level in enumerate([200, 255, 140, 230, 180]):

@@ -56,7 +56,7 @@ def test_frames_read_back_as_they_were_drawn(tmp_path, photos):
         np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field))
     for index in range(4):
         assert read.sample(0, index).targets == live.sample(0, index).targets
-        assert read.sample(0, index).name == f"{index:06d}.png"
+        assert read.sample(0, index).name == f"{index:06d}.bmp"
 
 
 def test_crops_read_back_as_they_were_drawn(tmp_path, photos):

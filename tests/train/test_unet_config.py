@@ -1,11 +1,12 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from aerial_train.network_summary import summarise
-from aerial_train.unet_config import PRESETS, UNetConfig, receptive_field, unet_config
+from aerial_train.unet_config import PRESETS, UNetConfig, receptive_field
 from aerial_train.unetpp import make_unet
 
 SEEN = [
@@ -92,9 +93,4 @@ def test_receptive_field_is_what_gradients_reach(config, monkeypatch):
 )
 def test_what_cannot_be_built_is_refused_with_the_nearest(changes, message):
     with pytest.raises(ValueError, match=message):
-        unet_config("default", changes)
-
-
-def test_unknown_preset_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match=r"quality.*is 'textbook'"):
-        unet_config("textbok", {})
+        replace(PRESETS["default"], **changes)

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aerial_train.layers import ConvNorm, conv_norm, planes_from_images
-from aerial_train.unet_config import PRESETS, UNetConfig, receptive_field, unet_config
+from aerial_train.unet_config import PRESETS, UNetConfig, receptive_field
 
-__all__ = ["PRESETS", "UNet", "UNetConfig", "UpLevel", "cut", "mask_head", "receptive_field", "unet_config"]
+__all__ = ["PRESETS", "UNet", "UNetConfig", "UpLevel", "cut", "mask_head", "receptive_field"]
 
 PRIOR: Final = 0.01  # share of target cells assumed before training: the first steps then need not unlearn a grey mask
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Final, Literal
 
-from aerial_train.choices import check_choices, nearest
+from aerial_train.choices import check_choices
 from aerial_train.layers import Activation
 
 STEM_STRIDES: Final = {"none": 1, "patch2": 2, "patch4": 4, "patch8": 8, "conv2": 2, "conv4": 4, "conv8": 8}
@@ -152,10 +152,3 @@ def receptive_field(config: UNetConfig) -> int:
     for _ in range(config.stem_stride.bit_length() - 1):
         cells = 2 * (cells - 1) + 3
     return cells
-
-
-def unet_config(preset: str, changes: dict[str, Any]) -> UNetConfig:
-    """Return a preset with fields replaced. Raises ValueError for an unknown preset or impossible numbers."""
-    if preset not in PRESETS:
-        raise ValueError(f"there is no preset {preset!r}; {nearest(preset, PRESETS)}")
-    return replace(PRESETS[preset], **changes)

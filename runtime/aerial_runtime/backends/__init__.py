@@ -8,7 +8,7 @@ from pathlib import Path
 from aerial_runtime.backends.base import Backend
 from aerial_runtime.engine_card import ENGINE_SUFFIX
 from aerial_runtime.errors import ModelError, ResourceError
-from aerial_runtime.say import say
+from aerial_runtime.log import warn
 
 
 def open_backend(path: Path, device: str = "auto", threads: int | None = None) -> Backend:
@@ -40,7 +40,7 @@ def _engine_of(onnx: Path) -> Backend | None:
     try:
         return TrtBackend(find_engine(onnx))
     except (ModelError, ResourceError) as error:
-        say(f"{onnx.name} flies without an engine: {error}", error=True)
+        warn(f"engine {onnx.name}", f"{onnx.name} flies without an engine: {error}")
         return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,9 +15,12 @@ from aerial_train.data.photos import Photo, PhotoSet, PhotoTarget, given_split, 
 from aerial_train.data.splits import source_of
 from aerial_train.scenes.target import UNKNOWN
 
+MASK_SUFFIXES: Final = (".tif", ".png")  # what `aerial-train dataset` writes, and what people draw
+
 
 def read_coco(content: Any, path: Path, space: LabelSpace) -> PhotoSet:
-    """Read the content of the COCO file `path`; its pictures lie beside it or in `images/`, drawn masks in `masks/`.
+    """Read the content of the COCO file `path`; its pictures lie beside it or in `images/`, drawn masks in `masks/`
+    under the same name as TIFF or PNG.
 
     Heads are answered by the annotations' `attributes` (head name -> class), else by the category's name. An image
     may have `source`, `split` (train or val) and `complete`. Raises InputError that names what is wrong.
@@ -113,7 +116,7 @@ def _photo(row: dict[str, Any], folder: Path, targets: list[PhotoTarget]) -> Pho
     name = str(row["file_name"])
     inside = folder / "images" / name
     path = inside if inside.is_file() else folder / name
-    mask = folder / "masks" / Path(name).with_suffix(".png")
+    masks = [folder / "masks" / Path(name).with_suffix(suffix) for suffix in MASK_SUFFIXES]
     return Photo(
         path=path,
         name=name,
@@ -123,5 +126,5 @@ def _photo(row: dict[str, Any], folder: Path, targets: list[PhotoTarget]) -> Pho
         targets=tuple(targets),
         complete=bool(row.get("complete", True)),
         split=given_split(row.get("split"), name),
-        mask_path=mask if mask.is_file() else None,
+        mask_path=next((mask for mask in masks if mask.is_file()), None),
     )

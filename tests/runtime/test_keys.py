@@ -1,0 +1,120 @@
+"""`aerial-keygen`, and what the daemon makes of its files."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+import zmq
+
+from aerial_runtime.errors import InputError, UsageError
+from aerial_runtime.keys import load_curve_server, load_keys, main
+
+
+@pytest.fixture
+def folder(tmp_path):
+    assert main([str(tmp_path / "keys"), "--client", "ground", "--client", "judge_2"]) == 0
+    return tmp_path / "keys"
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_what_is_made_and_who_can_read_it(folder):
+    files = {str(path.relative_to(folder)): mode(path) for path in folder.rglob("*") if path.is_file()}
+    assert files == {
+        "server.key": 0o644,
+        "server.key_secret": 0o600,
+        "ground.key_secret": 0o600,
+        "judge_2.key_secret": 0o600,
+        "clients/ground.key": 0o644,
+        "clients/judge_2.key": 0o644,
+    }
+    assert mode(folder) == 0o700
+
+
+def test_secrets_stay_secret_whatever_the_umask(tmp_path):
+    before = os.umask(0)
+    try:
+        assert main([str(tmp_path / "keys"), "--client", "ground"]) == 0
+    finally:
+        os.umask(before)
+    assert {mode(path) for path in (tmp_path / "keys").glob("*_secret")} == {0o600}
+
+
+def test_public_files_hold_nothing_secret(folder):
+    public, secret = load_keys(folder / "server.key_secret")
+    assert zmq.curve_public(secret) == public
+    assert load_keys(folder / "server.key") == (public, None)
+    assert secret not in (folder / "server.key").read_bytes()
+
+
+def test_a_new_client_leaves_the_other_keys_as_they_are(folder, capsys):
+    before = {path: path.read_bytes() for path in folder.rglob("*.key*")}
+    capsys.readouterr()
+    assert main([str(folder), "--client", "late"]) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    out = capsys.readouterr().out
+    assert f"aerial-runtime --server-key {folder}/server.key_secret --allowed-clients {folder}/clients" in out
+    assert "late: aerial-listen --server-key server.key --client-key late.key_secret" in out
+    assert len(load_curve_server(folder / "server.key_secret", folder / "clients").clients) == 3
+
+
+@pytest.mark.parametrize("client", ["ground", "server", "../evil", "", "a b"])
+def test_a_client_that_cannot_be_made_is_named_and_nothing_changes(folder, client, capsys):
+    before = {path: path.read_bytes() for path in folder.rglob("*.key*")}
+    assert main([str(folder), "--client", "new", "--client", client]) == 2
+    assert repr(client) in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*.key*")} == before
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main([str(tmp_path / "file" / "keys")]) == 5
+    assert f"cannot write {tmp_path}/file/keys" in capsys.readouterr().err
+
+
+def test_the_daemon_reads_its_secret_and_the_allow_list(folder):
+    curve = load_curve_server(folder / "server.key_secret", folder / "clients")
+    assert zmq.curve_public(curve.secret_key) == load_keys(folder / "server.key")[0]
+    assert curve.clients == {load_keys(folder / f"{name}.key_secret")[0] for name in ("ground", "judge_2")}
+
+
+def test_a_secret_that_others_can_read_is_said(folder, caplog):
+    (folder / "server.key_secret").chmod(0o640)
+    load_curve_server(folder / "server.key_secret", folder / "clients")
+    assert "others can read the secret key" in caplog.text
+
+
+def test_keys_that_make_no_sense_are_named(folder):
+    with pytest.raises(UsageError, match="--server-key needs --allowed-clients"):
+        load_curve_server(folder / "server.key_secret", None)
+    with pytest.raises(InputError, match=r"server\.key holds no secret key; give the daemon server\.key_secret"):
+        load_curve_server(folder / "server.key", folder / "clients")
+    with pytest.raises(InputError, match="there is no folder"):
+        load_curve_server(folder / "server.key_secret", folder / "nobody")
+    (folder / "nobody").mkdir()
+    with pytest.raises(UsageError, match=r"nobody holds no NAME\.key, so nobody could listen"):
+        load_curve_server(folder / "server.key_secret", folder / "nobody")
+    with pytest.raises(InputError, match=r"cannot read the key .*missing \(no such file\)"):
+        load_keys(folder / "missing")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "some text",
+        'public-key = "short"',
+        f'public-key = "{"~" * 40}"',
+        f'public-key = "{zmq.curve_keypair()[0].decode()}"\nsecret-key = "{zmq.curve_keypair()[1].decode()}"',
+        b"\xff\xfe\x00",
+    ],
+)
+def test_a_damaged_key_is_named(tmp_path, text):
+    path = tmp_path / "bad.key"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=r"bad\.key is not a key of aerial-keygen"):
+        load_keys(path)
