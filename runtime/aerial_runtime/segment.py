@@ -136,9 +136,9 @@ def find_candidates(
 
 
 def _label_type(mask: npt.NDArray[Any]) -> int:
-    """Return the smallest type that can number the components of any mask of this size: 0.35 ms instead of 0.5-0.8."""
+    """Return a type that can number the components of any mask of this size; 16 bits: 0.35 ms instead of 0.5 to 0.8."""
     rows, columns = mask.shape
-    return cv2.CV_16U if -(-rows // 2) * -(-columns // 2) < 1 << 16 else cv2.CV_32S
+    return cv2.CV_16U if -(-rows // 2) * -(-columns // 2) < 1 << 15 else cv2.CV_32S
 
 
 def _boxes(stats: npt.NDArray[Any], stride: int, width: int, height: int) -> npt.NDArray[Any]:
