@@ -125,9 +125,9 @@ class Flight:
 
 def faults(seconds: float, rng: random.Random) -> list[str]:
     """Return the flags of the faults, spread over a flight of so many seconds; the ends of it stay calm."""
-    second = min(5.0, 0.05 * seconds)  # that a disk is full
+    full_s = max(2.0, min(5.0, 0.05 * seconds))  # `health` comes once a second, and must not miss it
     plan = [("camera-loss", 0.2, 1.0), ("camera-loss", 0.45, 1.0), ("camera-loss", 0.7, 1.0)]
-    plan += [("disk-full", 0.3, second), ("disk-full", 0.6, second), ("slow-subscriber", 0.35, 0.2 * seconds)]
+    plan += [("disk-full", 0.3, full_s), ("disk-full", 0.6, full_s), ("slow-subscriber", 0.35, 0.2 * seconds)]
     plan += [("corrupt-frame", 0.25, 0.0), ("backend-error", 0.15, 0.0)]
     times = [(kind, seconds * (share + rng.uniform(0, 0.03)), for_s) for kind, share, for_s in plan]
     return [word for kind, at_s, for_s in times for word in ("--inject", f"{kind}@{at_s:.2f}s+{for_s:.2f}s")]
