@@ -26,11 +26,11 @@ RECONNECT_MS, RECONNECT_MAX_MS = 20, 1000  # ZeroMQ's 100 would miss the first f
 SLICE_MS: Final = 200
 KEY_CHARACTERS: Final = 40
 # After these ZeroMQ does not try again, and would wait in vain for ever.
-REFUSALS: Final = {
+REFUSALS: Final[dict[int, str]] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "refuses our key; it must be among its allowed clients when it starts",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "and we do not fit: one end uses keys, the other does not",
 }
-NO_ANSWER: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+NO_ANSWER: Final[int] = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 # A listener only reads: without these it would never notice that an aircraft has lost its power.
 KEEPALIVE: Final = {
     zmq.TCP_KEEPALIVE: 1,
