@@ -36,7 +36,7 @@ INSTALL = "apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0
 CAPS = "aerial_caps"  # the element whose line of `-v` gives the size
 CAPS_LINE = re.compile(CAPS + r"\.GstPad:src: caps = .*width=\(int\)(\d+), height=\(int\)(\d+)")
 BOUNDARY = "aerial"
-HEADER = re.compile(rb"\s*--aerial\r\nContent-Type: [^\r\n]*\r\nContent-Length: (\d+)\r\n\r\n")
+HEADER = re.compile(rb"--aerial\r\nContent-Type: [^\r\n]*\r\nContent-Length: (\d+)\r\n\r\n")
 STALE_S = 0.1  # a picture may have waited as long in the pipe before it is passed over for a newer one
 PAGE, MIB = 4096, 1 << 20
 
@@ -188,7 +188,7 @@ class GstreamerCamera(Source):
             if again.tobytes() != last:
                 raise CameraError(f"{self.name} changed the size of its pictures after {index} frames")
             return last
-        header = b"\r\n"  # stands before all later ones
+        header = b""
         byte = np.empty(1, np.uint8)
         while not HEADER.fullmatch(header):
             if len(header) > 500:
@@ -212,6 +212,7 @@ class GstreamerCamera(Source):
             self._widen_pipe(row_bytes * height)
         rows = np.empty((height, row_bytes), np.uint8)
         self._fill(rows.reshape(-1), index)
+        self._fill(np.empty(2, np.uint8), index)  # \r\n: left behind, it would pass for the next picture's coming
         return np.ascontiguousarray(rows[:, : 3 * width].reshape(height, width, 3))  # a copy only of padded rows
 
     def _fill(self, target: U8, index: int) -> None:
