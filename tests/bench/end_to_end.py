@@ -64,11 +64,6 @@ class EndToEnd:
         for _ in range(SAME_SIZE_RUNS):
             self.whole(image_bgr)
 
-    def warm_up(self, image_bgr: U8) -> None:
-        """Fly until the engine has taken the frame's size for the camera's."""
-        for _ in range(SAME_SIZE_RUNS):
-            self.whole(image_bgr)
-
     def bare(self, image_bgr: U8) -> Callable[[], None]:
         """Return the bare calls on the same inputs: the segmenter on the frame, the classifier on ready-cut crops."""
         size, margin = self._classifier.card.crop_size, self._classifier.card.crop_margin
