@@ -35,6 +35,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backgrounds", default="", help="folder of photos; procedural terrain without")
+    parser.add_argument("--task", choices=("classifier", "segmenter"), help="measure this one alone")
     parser.add_argument("--workers", default="0,1,2,4", help="numbers of workers to try")
     parser.add_argument("--steps", type=int, default=24, help="steps of one measurement")
     parser.add_argument("--rounds", type=int, default=3, help="times that everything is measured, in turns")
@@ -47,6 +48,8 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         for each in options:
+            if args.task and make_job(each).task.card.kind != args.task:
+                continue
             measure(each, workers, args, Path(folder))
 
 
