@@ -32,16 +32,18 @@ MAX_STUCK: Final = 16  # readers left hanging in a driver, each with a thread an
 class Capture:
     """The frames of a source, read ahead: `take` them until it has `ended`.
 
-    name, live, truth_path: of the source; until it has been opened, "camera", True and None.
+    name, live, truth_path: of the source; until it has been opened, the name given, True and None.
     dropped: frames lost up to the one that was taken last. unreadable: frames that could not be decoded.
     """
 
-    def __init__(self, open_: Callable[[], Source], options: WatchOptions, monitor: HealthMonitor) -> None:
+    def __init__(
+        self, open_: Callable[[], Source], options: WatchOptions, monitor: HealthMonitor, name: str = "camera"
+    ) -> None:
         """Open the source and start to read it. Raises what `open_` raises, and CameraError where it hangs.
 
         With `options.wait_for_camera` a CameraError is none: the camera is tried again for ever.
         """
-        self.name, self.live = "camera", True
+        self.name, self.live = name, True
         self.truth_path: Path | None = None
         self.dropped = self.unreadable = 0
         self._open, self._options, self._monitor = open_, options, monitor

@@ -26,11 +26,11 @@ RECONNECT_MS, RECONNECT_MAX_MS = 20, 1000  # ZeroMQ's 100 would miss the first f
 SLICE_MS: Final = 200
 KEY_CHARACTERS: Final = 40
 # After these ZeroMQ does not try again, and would wait in vain for ever.
-REFUSALS: Final = {
+REFUSALS: Final[dict[int, str]] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "refuses our key; it must be among its allowed clients when it starts",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "and we do not fit: one end uses keys, the other does not",
 }
-NO_ANSWER: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+NO_ANSWER: Final[int] = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 # A listener only reads: without these it would never notice that an aircraft has lost its power.
 KEEPALIVE: Final = {
     zmq.TCP_KEEPALIVE: 1,
@@ -77,7 +77,7 @@ class Subscriber:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._events = self._socket.get_monitor_socket(sum(REFUSALS) + NO_ANSWER)
-        self._endpoint, self._has_answered = endpoint, True
+        self._endpoint, self._may_tell = endpoint, server_key is not None
         for option, value in options.items():
             self._socket.set(option, value)
         for topic in topics:
@@ -123,8 +123,8 @@ class Subscriber:
             event = zmq.Event(recv_monitor_message(self._events)["event"])
             if event in REFUSALS:
                 raise PermissionError(f"the daemon at {self._endpoint} {REFUSALS[event]}")
-            if self._has_answered:
-                self._has_answered = False
+            if self._may_tell:
+                self._may_tell = False
                 self._on_trouble(f"the daemon at {self._endpoint} does not answer; is this the server key of that one?")
 
     def _decoded(self, parts: list[bytes]) -> Detections | Health | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aerial_runtime.segment import MAX_CANDIDATES
 from aerial_runtime.settings import REQUIRED, many, number, path, setting, shares, size, switch, text, whole
+from aerial_runtime.tile import OVERLAP_PX
 
 SHIPPED_MODELS = Path(str(files("aerial_runtime").joinpath("models", "shipped.aerial")))
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5556"
@@ -97,7 +98,7 @@ class Config:
         said="whole frames",
     )  # fmt: skip
     tile_overlap: int = setting(
-        128, whole(0, 10_000, "px"), "overlap of tiles: at least the largest target", DETECTIONS
+        OVERLAP_PX, whole(0, 10_000, "px"), "overlap of tiles: at least what the network sees around a cell", DETECTIONS
     )
 
     bind: tuple[str, ...] = setting(

@@ -19,6 +19,7 @@ from aerial_runtime.backends import open_backend
 from aerial_runtime.bundle import SUFFIX as BUNDLE_SUFFIX
 from aerial_runtime.bundle import Bundle
 from aerial_runtime.camera import CameraOptions, open_source
+from aerial_runtime.camera.base import without_password
 from aerial_runtime.capture import Capture
 from aerial_runtime.config import CLASSIFIER_FILE, NO_SOCKET, SEGMENTER_FILE, Config, parse_config, toml_of
 from aerial_runtime.console import FlightLog
@@ -57,10 +58,6 @@ def _command(config: Config) -> int:
         from aerial_runtime.preflight import dry_run  # which opens things as this module does
 
         return dry_run(config)
-    if config.dry_run:
-        from aerial_runtime.preflight import dry_run  # it opens what this module opens
-
-        return dry_run(config)
     return run(config)
 
 
@@ -73,7 +70,7 @@ def run(config: Config) -> int:
         watchdog = stack.enter_context(Watchdog())
         watchdog.extend_start(START_S)
         faults = stack.enter_context(Faults([parse_fault(text) for text in config.inject]))
-        monitor = HealthMonitor(config.source or config.camera, utc_ns=faults.utc_ns)
+        monitor = HealthMonitor(config.source or without_password(config.camera), utc_ns=faults.utc_ns)
         stack.enter_context(MachineWatch(monitor.machine, config.output))
         if config.metrics_port is not None:
             stack.enter_context(MetricsServer(config.metrics_port, monitor))
@@ -83,15 +80,18 @@ def run(config: Config) -> int:
         pipeline.warm_up()
         monitor.loaded(pipeline.provider, pipeline.models)
         open_camera = faults.source(lambda: open_source(config.camera, camera_options(config)))
-        capture = stack.enter_context(Capture(open_camera, watch_options(config), monitor))
-        monitor.named(config.source or capture.name)
+        capture = stack.enter_context(
+            Capture(open_camera, watch_options(config), monitor, without_password(config.camera))
+        )
+        name = config.source or capture.name
+        monitor.named(name)
         # Nothing is written before the first message, so an old file survives whatever is wrong up to here.
         lossless = not capture.live
         writer = open_writer(config, monitor, lossless, faults, stack)
         log = FlightLog(config.quiet, keep=capture.truth_path is not None)
         crops = CropBudget(config.crop_bytes_per_s, pipeline.crop_margin) if config.crops else None
         outlet = Outlet(
-            config.source or capture.name, pipeline.models, publisher, writer, monitor,
+            name, pipeline.models, publisher, writer, monitor,
             crops=crops, lossless=lossless, on_message=[log], stop=stop,
         )  # fmt: skip
         try:

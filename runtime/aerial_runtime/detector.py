@@ -24,7 +24,7 @@ class Detector:
         self.failed = 0
         self._pipeline, self._monitor, self._inferring = pipeline, monitor, inferring
         self._in_a_row = 0
-        self._works = False  # so far no frame has come through
+        self._shape: tuple[int, ...] | None = None  # of the frame that came through last
         self._failed_s: float | None = None
 
     def __call__(self, frame: Frame) -> PipelineResult | None:
@@ -36,19 +36,20 @@ class Detector:
             self._inferring()
             result = self._pipeline(frame)
         except (ModelError, ResourceError) as error:
-            self._count(error)
+            self._count(frame, error)
             return None
-        self._works, self._in_a_row = True, 0
+        self._shape, self._in_a_row = frame.image_bgr.shape, 0
         if self._failed_s is not None and time.monotonic() - self._failed_s > SHOWN_S:
             self._failed_s = None
             self._monitor.reason(BACKEND_ERROR, None)
         return result
 
-    def _count(self, error: ModelError | ResourceError) -> None:
+    def _count(self, frame: Frame, error: ModelError | ResourceError) -> None:
         self.failed += 1
-        self._in_a_row += 1
+        if self._shape in (None, frame.image_bgr.shape):  # of another size it is the camera that is wrong
+            self._in_a_row += 1
         self._failed_s = time.monotonic()
         self._monitor.count(failed=self.failed)
         self._monitor.reason(BACKEND_ERROR, str(error))
-        if not self._works or self._in_a_row >= FAILURES_IN_A_ROW:
+        if self._shape is None or self._in_a_row >= FAILURES_IN_A_ROW:
             raise error

@@ -25,7 +25,7 @@ from aerial_runtime.contract import U8, Frame
 from aerial_runtime.errors import CameraError, ModelError, UsageError
 from aerial_runtime.watch import BLACK, FROZEN, LOST
 
-CAMERA_FPS: Final = 10.0  # of files that are flown as a camera: below what two cores do, so that nothing is dropped
+CAMERA_FPS: Final = 10.0  # of files flown as a camera: leaves two cores room, so that what shows is the fault
 JUMP_NS: Final = 3600 * 10**9  # as when a receiver finds the time
 
 

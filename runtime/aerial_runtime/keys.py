@@ -104,8 +104,8 @@ def keygen(options: argparse.Namespace) -> int:
 def _make_pair(public_path: Path, secret_path: Path) -> None:
     public, secret = zmq.curve_keypair()
     lines = f'metadata\n    made-by = "aerial-keygen {__version__}"\ncurve\n    public-key = "{public.decode()}"\n'
-    _write_new(secret_path, f'# SECRET: never leaves its owner\n{lines}    secret-key = "{secret.decode()}"\n', 0o600)
     _write_new(public_path, lines, 0o644)
+    _write_new(secret_path, f'# SECRET: never leaves its owner\n{lines}    secret-key = "{secret.decode()}"\n', 0o600)
 
 
 def _write_new(path: Path, text: str, mode: int) -> None:

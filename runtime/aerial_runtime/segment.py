@@ -117,7 +117,7 @@ def find_candidates(
     if cv2.countNonZero(mask) == 0:  # most frames of a flight: 0.01 ms instead of 0.5
         return Segmentation([])
     # On the map, not on the frame: at full resolution this alone takes 9 ms at 1080p.
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=_label_type(mask))
     boxes = _boxes(stats, stride, width, height)
     size_px, area_cells = boxes[:, 2:].max(axis=1), stats[:, cv2.CC_STAT_AREA]
     kept = (area_cells >= MIN_CELLS) & (size_px >= min_size_px)
@@ -133,6 +133,12 @@ def find_candidates(
     areas_px = area_cells[components] * stride**2
     found = zip(boxes[components].tolist(), areas_px.tolist(), strict=True)  # plain numbers, all at once
     return Segmentation([Candidate(Box(*box), area_px) for box, area_px in found], cut)
+
+
+def _label_type(mask: npt.NDArray[Any]) -> int:
+    """Return a type that can number the components of any mask of this size; 16 bits: 0.35 ms instead of 0.5 to 0.8."""
+    rows, columns = mask.shape
+    return cv2.CV_16U if -(-rows // 2) * -(-columns // 2) < 1 << 15 else cv2.CV_32S
 
 
 def _boxes(stats: npt.NDArray[Any], stride: int, width: int, height: int) -> npt.NDArray[Any]:

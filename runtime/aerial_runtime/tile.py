@@ -50,7 +50,7 @@ class Tiling:
         self._tile = tile
         self._steps = [(side - overlap_px) // grid * grid for side in tile]
         self._stride = stride
-        self._pixels: U8 = np.empty(tile[0] * tile[1] * 3, np.uint8)
+        self._pixels: U8 = np.empty(0, np.uint8)
 
     def __call__(self, image_bgr: U8, map_of: Callable[[U8], U8]) -> U8:
         """Return the map of a frame, uint8 [ceil(H/s), ceil(W/s)].
@@ -74,6 +74,8 @@ class Tiling:
         tile = image_bgr[row.start : row.stop, column.start : column.stop]
         if tile.flags.c_contiguous:
             return tile
+        if tile.size > self._pixels.size:
+            self._pixels = np.empty(tile.size, np.uint8)
         copy = self._pixels[: tile.size].reshape(tile.shape)
         np.copyto(copy, tile)
         return copy

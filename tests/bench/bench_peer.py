@@ -135,6 +135,7 @@ def main() -> None:
     image_bgr, candidates = scene(10, width, height)
     print(f"{args.frame} from memory, {candidates} candidates, {args.rounds} rounds in turns, medians")
     with end_to_end() as flight:
+        flight.warm_up(image_bgr)
         for name, look in ways_of(peer, image_bgr).items():
             try:
                 times = interleaved(look, partial(flight.whole, image_bgr), args.rounds)

@@ -43,6 +43,7 @@ def main() -> None:
             options = {"conf": 0.0} if crop_px else {}
             image_bgr, candidates = scene(wanted, width, height)
             with end_to_end(args.threads, classifier, **options) as flight:
+                flight.warm_up(image_bgr)
                 times = interleaved(partial(flight.whole, image_bgr), flight.bare(image_bgr), args.rounds)
             print(
                 f"  {width}x{height}, {candidates:>2} candidates{f' of {crop_px} px' if crop_px else '':>9}: "

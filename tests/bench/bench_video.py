@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -39,6 +40,7 @@ def main() -> None:
         middle = write_video(file, args.frames)
         rates, decode_ms, bare_ms = [], [], []
         with end_to_end() as flight:
+            flight.warm_up(middle)
             bare = flight.bare(middle)
             for _ in range(args.rounds):
                 rates.append(fly(file, f"ipc://{folder}/socket"))
@@ -54,10 +56,10 @@ def main() -> None:
 
 def write_video(file: Path, frames: int) -> U8:
     """Write a pan over one scene as H.264; return its middle frame."""
-    picture, _ = scene(20, WIDTH + STEP_PX * frames, HEIGHT + STEP_PX * frames // 2)
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
         raise SystemExit("the H.264 file is made with the command ffmpeg; install it (apt install ffmpeg)")
+    picture, _ = scene(20, WIDTH + STEP_PX * frames, HEIGHT + STEP_PX * frames // 2)
     size, pipe = f"{WIDTH}x{HEIGHT}", ["-f", "rawvideo", "-pix_fmt", "bgr24"]
     command = [ffmpeg, "-loglevel", "error", *pipe, "-s", size, "-r", "30", "-i", "-"]
     encoder = subprocess.Popen(
@@ -65,7 +67,7 @@ def write_video(file: Path, frames: int) -> U8:
     )
     assert encoder.stdin is not None
     views = [picture[i * STEP_PX // 2 :, i * STEP_PX :][:HEIGHT, :WIDTH] for i in range(frames)]
-    with encoder.stdin as pixels:
+    with suppress(BrokenPipeError), encoder.stdin as pixels:  # its exit code tells
         for view in views:
             pixels.write(np.ascontiguousarray(view).tobytes())
     if encoder.wait():

@@ -20,6 +20,7 @@ import numpy as np
 import zmq
 
 from aerial_runtime.backends import Backend, open_backend
+from aerial_runtime.backends.ort import SAME_SIZE_RUNS
 from aerial_runtime.bundle import Bundle
 from aerial_runtime.card import load_label_space
 from aerial_runtime.config import CLASSIFIER_FILE, SEGMENTER_FILE, SHIPPED_MODELS
@@ -57,6 +58,11 @@ class EndToEnd:
         self._sent.clear()
         self.outlet.put(frame, self._pipeline(frame), 0)
         self._sent.wait()
+
+    def warm_up(self, image_bgr: U8) -> None:
+        """Fly until the engine has taken the frame's size for the camera's."""
+        for _ in range(SAME_SIZE_RUNS):
+            self.whole(image_bgr)
 
     def bare(self, image_bgr: U8) -> Callable[[], None]:
         """Return the bare calls on the same inputs: the segmenter on the frame, the classifier on ready-cut crops."""

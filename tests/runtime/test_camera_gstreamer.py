@@ -81,6 +81,15 @@ def test_a_slow_reader_sees_the_newest_picture(tmp_path):
 
 
 @needs_gstreamer
+def test_frames_are_stamped_when_they_come():
+    with open_source(f"{LIVE} ! video/x-raw,width=64,height=48,framerate=5/1") as source:
+        reader = iter(source)
+        ages_s = [time.monotonic() - next(reader).captured_mono_ns / 1e9 for _ in range(4)]
+    assert max(ages_s) < 0.15  # pictures come every 0.2 s
+    assert source.dropped == 0
+
+
+@needs_gstreamer
 def test_nothing_is_left_after_the_end():
     before = open_files()
     source = open_source(f"{LIVE} ! video/x-raw,width=1920,height=1080")

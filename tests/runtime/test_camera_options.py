@@ -11,13 +11,13 @@ from aerial_runtime.errors import UsageError
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"width": 0, "height": 480}, "--width must be above 0, not 0"),
+        ({"width": 0, "height": 480}, "--width must be above 0 and at most 1000000, not 0"),
         ({"width": 640, "height": -1}, "--height must be above 0"),
         ({"width": 640}, "--width and --height belong together"),
         ({"height": 480}, "--width and --height belong together"),
         ({"width": 20_000, "height": 20_000}, "20000x20000 is more than 100 megapixels"),
         ({"fps": 0.0}, "--fps"),
-        ({"fps": float("nan")}, "--fps must be above 0, not nan"),
+        ({"fps": float("nan")}, "--fps must be above 0 and at most 1000000, not nan"),
         ({"fps": float("inf")}, "--fps"),
         ({"exposure_ms": -2}, "--exposure-ms"),
         ({"timeout_s": 0}, "--camera-timeout-s"),

@@ -131,9 +131,8 @@ def test_jpegs_damaged_ones_and_padded_ones(kernel, capsys):
             frames.append(next(reader))
     assert [frame and frame.index for frame in frames] == [0, None, None, None, None, 5]
     assert source.unreadable == 4
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 4 and "20000x2 pixels" in lines[3]
-    assert all("/dev/video0" in line for line in lines)
+    (line,) = capsys.readouterr().err.splitlines()  # a damaged camera does not fill the log
+    assert "unreadable frame" in line and "/dev/video0" in line
 
 
 def test_raw_pictures_that_are_too_short(kernel, capsys):
@@ -214,18 +213,6 @@ def test_a_camera_that_is_pulled_out(kernel):
         kernel.failure = errno.ENODEV
         with pytest.raises(CameraError, match=r"/dev/video0 is gone .No such device.; check cable and power"):
             next(reader)
-
-
-def test_a_picture_lost_on_the_wire_is_counted(kernel, capsys):
-    with open_source("0") as source:
-        reader = iter(source)
-        kernel.failure = errno.EIO
-        assert next(reader) is None
-        kernel.failure = None
-        kernel.send(grey(100), 0)
-        assert next(reader).index == 0
-    assert source.unreadable == 1
-    assert "lost a picture" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

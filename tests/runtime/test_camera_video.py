@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 import time
@@ -63,6 +64,15 @@ def test_a_video_of_too_many_megapixels(tmp_path, monkeypatch):
     write_video(path, 1)
     monkeypatch.setattr("aerial_runtime.camera.base.MAX_FRAME_MEGAPIXELS", 0.003)
     with pytest.raises(InputError, match=r"huge\.avi has 64x48 pixels, more than 0\.003 megapixels"):
+        open_source(str(path))
+
+
+def test_a_name_that_is_no_utf_8(tmp_path):
+    """OpenCV ends the process over it, so this is seen before."""
+    path = tmp_path / os.fsdecode(b"fl\xfcg.avi")
+    write_video(tmp_path / "flight.avi", 1)
+    (tmp_path / "flight.avi").rename(path)
+    with pytest.raises(InputError, match=r"is no UTF-8, and cannot be opened; rename it"):
         open_source(str(path))
 
 

@@ -354,6 +354,13 @@ def test_a_camera_can_be_waited_for(world, told):
         Capture(world.open, options, told)
 
 
+def test_what_is_asked_for_in_vain_is_raised_when_the_camera_waited_for_comes(world, told):
+    world.opens = [CameraError("no camera"), UsageError("it offers no such size")]
+    with Capture(world.open, WatchOptions(wait_for_camera=True), told) as capture:
+        with pytest.raises(UsageError, match="no such size"):
+            capture.take(LONG_S)
+
+
 @pytest.mark.parametrize("ending", [CameraError("unplugged"), "end"])
 def test_a_lost_camera_is_opened_anew_and_the_index_goes_on(world, told, ending):
     with Capture(world.open, QUICK, told) as capture:

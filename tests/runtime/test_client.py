@@ -193,12 +193,13 @@ def test_a_link_with_keys(tmp_path, encrypted):
         (None, "one end uses keys, the other does not"),
     ],
 )
-def test_who_is_refused_is_told_and_hears_nothing(tmp_path, encrypted, mine, why):
+def test_who_is_refused_is_told_and_hears_nothing(tmp_path, encrypted, troubles, mine, why):
     publisher, reach = encrypted
     link = {} if mine is None else keys(tmp_path, **mine)
-    with Subscriber(reach, timeout_s=5, **link) as subscriber:
+    with Subscriber(reach, timeout_s=5, on_trouble=troubles.append, **link) as subscriber:
         with pytest.raises(PermissionError, match=why):
             next(subscriber)
+        assert troubles == []
         for _ in range(20):
             send(publisher, 1)
             publisher.repeat()

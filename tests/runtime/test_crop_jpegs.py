@@ -88,5 +88,15 @@ def test_a_crop_larger_than_the_whole_budget_does_not_bar_the_others():
     assert [len(jpeg) > 0 for jpeg in jpegs] == [False, True]
 
 
+def test_no_smaller_crop_goes_instead_of_a_surer_one():
+    """Else the crumbs of each frame would feed the small and doubtful, and the sure one would wait for ever."""
+    clock = Clock()
+    budget = CropBudget(int(1.5 * one_crop_bytes()), 1.0, mono_ns=clock)
+    sure_then_small = [target(0.9), target(0.5, side=8)]
+    assert [len(jpeg) > 0 for jpeg in budget.jpegs(NOISE, [target(0.9), *sure_then_small])] == [True, False, False]
+    clock.now_ns += 500_000_000
+    assert budget.jpegs(NOISE, sure_then_small)[0]
+
+
 def test_no_targets_no_crops():
     assert CropBudget(1000, 1.0).jpegs(NOISE, []) == []

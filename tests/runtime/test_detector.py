@@ -66,3 +66,11 @@ def test_models_that_fail_again_and_again_end_the_flight_and_a_success_forgives(
         detect(FRAME)
     with pytest.raises(ModelError):
         detect(FRAME)
+
+
+def test_frames_of_another_size_than_the_camera_had_never_end_the_flight():
+    detect, monitor = make(*range(1, 100))
+    small = frame_now(np.zeros((4, 4, 3), np.uint8), "f", 1)
+    assert detect(FRAME) == "result"
+    assert [detect(small) for _ in range(3 * FAILURES_IN_A_ROW)] == [None] * 3 * FAILURES_IN_A_ROW
+    assert monitor.look().failed == 3 * FAILURES_IN_A_ROW

@@ -70,6 +70,23 @@ def test_a_client_that_cannot_be_made_is_named_and_nothing_changes(folder, clien
     assert {path: path.read_bytes() for path in folder.rglob("*.key*")} == before
 
 
+@pytest.mark.parametrize("lost", ["clients/ground.key", "ground.key_secret"])
+def test_half_of_a_pair_is_not_written_over(folder, lost):
+    """A client that was struck from the list, say: its name does not come back with another key."""
+    (folder / lost).unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*.key*")}
+    assert main([str(folder), "--client", "ground"]) == 2
+    assert {path: path.read_bytes() for path in folder.rglob("*.key*")} == before
+
+
+def test_a_public_key_whose_secret_is_lost_is_not_written_over(folder, capsys):
+    (folder / "server.key_secret").unlink()
+    before = (folder / "server.key").read_bytes()
+    assert main([str(folder)]) == 5
+    assert "server.key (File exists)" in capsys.readouterr().err
+    assert (folder / "server.key").read_bytes() == before and not (folder / "server.key_secret").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main([str(tmp_path / "file" / "keys")]) == 5

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from aerial_runtime.client import Subscriber
 from aerial_runtime.errors import ResourceError, UsageError
 from aerial_runtime.keys import CurveServer, load_curve_server, load_keys
 from aerial_runtime.keys import main as keygen
@@ -368,6 +369,20 @@ def test_what_is_no_endpoint_is_named(endpoint):
 @pytest.mark.parametrize("port", ["*", "0"])
 def test_a_free_port_can_be_asked_for(port):
     Publisher([f"tcp://127.0.0.1:{port}"]).close()
+
+
+def test_ipv6_is_an_address_too():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"this machine has no IPv6 ({error.strerror})")
+    with Publisher(["tcp://[::1]:*", "tcp://127.0.0.1:*"]) as publisher:
+        with Subscriber(publisher.endpoints[0], timeout_s=5) as subscriber:
+            for _ in range(500):
+                publisher.send(DETECTIONS, [b"strange"])
+                if subscriber._socket.poll(10):
+                    return
+            raise AssertionError("nothing came over IPv6")
 
 
 def test_an_address_that_is_not_ours_is_named():

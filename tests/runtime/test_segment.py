@@ -132,6 +132,16 @@ def test_a_mask_threshold_stands_before_the_cards(kit):
     assert len(segment(kit, probability, 8, 8, mask=0.0, mask_threshold=0.4).candidates) == 0
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(270, 480), (512, 512), (540, 960)])
+def test_a_target_among_as_many_specks_as_a_map_can_hold(kit, rows, columns):
+    """For the first 16-bit labels are enough, for the others they would not be."""
+    probability = np.zeros((rows, columns))
+    probability[::2, ::2] = 255
+    probability[-1, 0] = 255  # below the last speck of its column
+    (candidate,) = segment(kit, probability, 4 * columns, 4 * rows).candidates
+    assert candidate.box == Box(0, 4 * (rows - 2), 4, 8)
+
+
 def test_keeps_the_strongest_and_counts_the_rest(kit):
     probability = np.zeros((2, 30))
     for index, level in enumerate([200, 255, 140, 230, 180]):

@@ -122,6 +122,12 @@ def test_a_tile_as_wide_as_the_frame_is_not_copied():
     assert len(parts) > 1 and all(np.shares_memory(part, frame) for part in parts)
 
 
+def test_a_tile_beyond_all_memory_is_no_tile_at_all(kit):
+    frame = np.full((90, 70, 3), 255, np.uint8)
+    whole, tiled = segmenters(kit, own_pixels, (10_000_000, 10_000_000), OVERLAP_PX)
+    assert tiled(frame) == whole(frame)
+
+
 @pytest.mark.parametrize(
     ("tile", "overlap_px", "reason"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,7 @@ def open_source(uri: str, options: CameraOptions = CameraOptions()) -> Source:  
     Raises UsageError (a kind or an option that is not known, a pipeline that cannot be), InputError (files),
     CameraError (devices and streams).
     """
-    if not uri.strip() or "\0" in uri:
+    if not uri.strip() or "\0" in uri or not _is_text(uri):
         raise UsageError(f"--camera {uri!r} names nothing; {KINDS}")
     opener = _camera(uri, options)
     if opener is not None:
@@ -89,6 +90,15 @@ def _open_files(uri: str, options: CameraOptions) -> Source:
     if set(uri) & set("*?["):
         return FileSource(images_like(uri), path.parent.name or "files")
     raise InputError(f"--camera: there is no file or folder {uri!r}; check the path")
+
+
+def _is_text(uri: str) -> bool:
+    """Tell whether the system can be given a name: half a surrogate pair it cannot."""
+    try:
+        os.fsencode(uri)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _open_image(path: Path) -> Source:

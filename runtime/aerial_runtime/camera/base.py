@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from aerial_runtime.contract import MAX_FRAME_MEGAPIXELS, U8, Frame
 from aerial_runtime.errors import InputError
-from aerial_runtime.say import say
+from aerial_runtime.log import warn
 
 WAIT_S = 0.5  # a bounded wait for a camera's next frame
 SourceT = TypeVar("SourceT", bound="Source")
@@ -52,7 +52,8 @@ class Source(ABC):
         """Count frames that cannot be read and say so: the flight goes on, but never silently."""
         self.unreadable += frames
         what = "unreadable frame" if frames == 1 else f"{frames} unreadable frames"
-        say(f"aerial-runtime: {what}: {reason}", error=True)
+        # Of files each is told; a camera that is damaged would fill the log.
+        warn("unreadable" if self.live else f"unreadable {reason}", f"{what}: {reason}")
 
     def __enter__(self: SourceT) -> SourceT:
         return self

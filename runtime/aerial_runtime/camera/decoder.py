@@ -9,13 +9,21 @@ import cv2
 import numpy as np
 
 from aerial_runtime.contract import U8
+from aerial_runtime.errors import InputError
 
 
 class Decoder:
     """A video file or stream, read picture by picture; sensor pixels, a rotation is ignored."""
 
     def __init__(self, where: str | Path, *parameters: int) -> None:
-        """where: file or address. parameters: pairs of cv2.CAP_PROP_... and value, for the opening."""
+        """where: file or address. parameters: pairs of cv2.CAP_PROP_... and value, for the opening.
+
+        Raises InputError for a name that is no UTF-8: OpenCV would end the process.
+        """
+        try:
+            str(where).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"the name {str(where)!r} is no UTF-8, and cannot be opened; rename it") from None
         self._capture = cv2.VideoCapture(str(where), cv2.CAP_FFMPEG, parameters)
         self._lock = threading.Lock()  # freeing what another thread reads from would crash the process
         self.is_closed = False

@@ -36,7 +36,7 @@ INSTALL = "apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0
 CAPS = "aerial_caps"  # the element whose line of `-v` gives the size
 CAPS_LINE = re.compile(CAPS + r"\.GstPad:src: caps = .*width=\(int\)(\d+), height=\(int\)(\d+)")
 BOUNDARY = "aerial"
-HEADER = re.compile(rb"\s*--aerial\r\nContent-Type: [^\r\n]*\r\nContent-Length: (\d+)\r\n\r\n")
+HEADER = re.compile(rb"--aerial\r\nContent-Type: [^\r\n]*\r\nContent-Length: (\d+)\r\n\r\n")
 STALE_S = 0.1  # a picture may have waited as long in the pipe before it is passed over for a newer one
 PAGE, MIB = 4096, 1 << 20
 
@@ -107,6 +107,7 @@ class GstreamerCamera(Source):
         self._talk = threading.Thread(target=self._listen, name="gst-launch", daemon=True)
         self._talk.start()
         self._has_size_or_end.wait(self._timeout_s)
+        self._looked_ns = time.monotonic_ns()  # what comes while nobody looks grows old in the pipe
         if self._size_px is None and self._has_ended:
             error = self._why_ended(0)
             self.close()
@@ -122,12 +123,11 @@ class GstreamerCamera(Source):
 
     def _frames(self) -> Iterator[Frame | None]:
         index = 0
-        last_ns = time.monotonic_ns()
         header = b""
         while not self._closed:
             with self._lock:
                 is_waiting = self._has_bytes(0)
-                is_stale = is_waiting and time.monotonic_ns() - last_ns > STALE_S * 1e9 and index > 0
+                is_stale = is_waiting and time.monotonic_ns() - self._looked_ns > STALE_S * 1e9
                 if self._closed or not (is_waiting or self._has_bytes(WAIT_S)):
                     frame = None
                 else:
@@ -135,7 +135,7 @@ class GstreamerCamera(Source):
                     header = self._read_header(header, index)
                     frame = Frame(self._read_picture(header, index), f"{self.name}:{index}", index, *stamps)
                     index += 1
-                    last_ns = time.monotonic_ns()
+                self._looked_ns = time.monotonic_ns()
             if is_stale and frame is not None:  # the next one waits in the queue and is newer
                 self.dropped += 1
                 continue
@@ -154,7 +154,8 @@ class GstreamerCamera(Source):
             self._child.wait(1.0)
         except subprocess.TimeoutExpired:
             self._child.kill()
-            self._child.wait()
+            with suppress(subprocess.TimeoutExpired):  # it hangs in a driver: the kernel has it, not we
+                self._child.wait(0.5)
         self._talk.join(1.0)
         if self._child.stdout and not self._talk.is_alive():
             self._child.stdout.close()
@@ -173,7 +174,11 @@ class GstreamerCamera(Source):
 
     def _has_bytes(self, wait_s: float) -> bool:
         """Tell whether the pipe has something to read, or has ended. The lock is held."""
-        return bool(select.select([self._pipe], [], [], wait_s)[0]) if self._pipe >= 0 else False
+        if self._pipe < 0:
+            return False
+        poll = select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        return bool(poll.poll(wait_s * 1000))
 
     def _read_header(self, last: bytes, index: int) -> bytes:
         """Return what stands before a picture: byte for byte the same before each but the first, which is searched."""
@@ -183,7 +188,7 @@ class GstreamerCamera(Source):
             if again.tobytes() != last:
                 raise CameraError(f"{self.name} changed the size of its pictures after {index} frames")
             return last
-        header = b"\r\n"  # stands before all later ones
+        header = b""
         byte = np.empty(1, np.uint8)
         while not HEADER.fullmatch(header):
             if len(header) > 500:
@@ -207,6 +212,7 @@ class GstreamerCamera(Source):
             self._widen_pipe(row_bytes * height)
         rows = np.empty((height, row_bytes), np.uint8)
         self._fill(rows.reshape(-1), index)
+        self._fill(np.empty(2, np.uint8), index)  # \r\n: left behind, it would pass for the next picture's coming
         return np.ascontiguousarray(rows[:, : 3 * width].reshape(height, width, 3))  # a copy only of padded rows
 
     def _fill(self, target: U8, index: int) -> None:

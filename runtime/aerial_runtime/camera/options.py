@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 from aerial_runtime.contract import MAX_FRAME_MEGAPIXELS
 from aerial_runtime.errors import UsageError
 
+LARGEST = 1_000_000  # of any number: beyond lie typing errors and overflows
 FLAGS = {
     "width": "--width",
     "height": "--height",
@@ -39,8 +39,8 @@ class CameraOptions:
         """Check each value by itself, and the size as a whole."""
         for name in ("width", "height", "fps", "exposure_ms", "timeout_s"):
             value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise UsageError(f"{FLAGS[name]} must be above 0, not {value}")
+            if value is not None and not 0 < value <= LARGEST:
+                raise UsageError(f"{FLAGS[name]} must be above 0 and at most {LARGEST}, not {value}")
         if (self.width is None) != (self.height is None):
             raise UsageError("--width and --height belong together; give both or neither")
         if self.width and self.height and self.width * self.height > MAX_FRAME_MEGAPIXELS * 1_000_000:

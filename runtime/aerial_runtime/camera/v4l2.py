@@ -97,11 +97,7 @@ class V4l2Camera(Source):
                     self._device.give_back(newest)
                 newest = picture
         except OSError as error:
-            if error.errno != errno.EIO:
-                raise CameraError(
-                    f"the camera {self._path} is gone ({error.strerror}); check cable and power"
-                ) from error
-            self._skip(f"{self._path} lost a picture on its way ({error.strerror})")
+            raise CameraError(f"the camera {self._path} is gone ({error.strerror}); check cable and power") from error
         return newest
 
     def _frame(self, picture: Picture, index: int) -> Frame | None:
@@ -191,7 +187,10 @@ def _decode(data: U8, form: Format) -> U8:
 
 
 def _bgr(pixels: U8, conversion: int) -> U8:
-    return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
+    try:
+        return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
+    except cv2.error as error:
+        raise InputError(f"cannot be converted ({error.err})") from error
 
 
 def _why_not(path: Path, error: OSError) -> str:

@@ -298,13 +298,16 @@ class V4l2Device:
         self._call(STREAMON, ctypes.c_int(CAPTURE))
 
     def wait(self, wait_s: float) -> bool:
-        """Tell whether a picture is there, or something is wrong, within so many seconds."""
+        """Tell whether a picture is there within so many seconds. Raises OSError where none will ever be."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
-        return bool(poll.poll(wait_s * 1000))
+        events = poll.poll(wait_s * 1000)
+        if events and not events[0][1] & select.POLLIN:  # `take` would say "none yet" again and again
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return bool(events)
 
     def take(self) -> Picture | None:
-        """Return the oldest picture that is ready, None where none is. Raises OSError: EIO passes, others do not."""
+        """Return the oldest picture that is ready, None where none is. Raises OSError where the device is gone."""
         buffer = _Buffer(type=CAPTURE, memory=MAPPED)
         try:
             self._call(DQBUF, buffer)
