@@ -12,6 +12,7 @@ import faulthandler
 import os
 import random
 import resource
+import shutil
 import socket
 import sys
 import tempfile
@@ -350,6 +351,8 @@ def main() -> int:
             if done % 1000 == 0:
                 print(f"{done} tried, {refused} refused, {failed} failed", flush=True)
         faulthandler.cancel_dump_traceback_later()
+    if not failed:
+        shutil.rmtree(folder)
     seconds, index, kind = slowest
     print(f"{len(indices)} tried, {refused} refused, {failed} failed; the slowest: {kind} {index}, {seconds:.1f} s")
     return int(failed > 0)
