@@ -24,6 +24,7 @@ from aerial_runtime.watch import Watch, WatchOptions
 
 FILE_QUEUE: Final = 2  # decoding overlaps with inference; more would only cost memory
 START_S: Final = 10.0  # to open and to give the first frame: a stream waits for a key frame
+STOP_S: Final = 0.1  # until a stop is seen meanwhile
 FIRST_DELAY_S: Final = 0.5  # before a camera is opened anew; doubled while that does not help
 LONGEST_DELAY_S: Final = 10.0
 MAX_STUCK: Final = 16  # readers left hanging in a driver, each with a thread and perhaps some frames
@@ -37,11 +38,17 @@ class Capture:
     """
 
     def __init__(
-        self, open_: Callable[[], Source], options: WatchOptions, monitor: HealthMonitor, name: str = "camera"
+        self,
+        open_: Callable[[], Source],
+        options: WatchOptions,
+        monitor: HealthMonitor,
+        name: str = "camera",
+        stop: threading.Event | None = None,
     ) -> None:
         """Open the source and start to read it. Raises what `open_` raises, and CameraError where it hangs.
 
-        With `options.wait_for_camera` a CameraError is none: the camera is tried again for ever.
+        stop: once set, the opening is not waited for. With `options.wait_for_camera` a CameraError is none: the camera
+        is tried again for ever.
         """
         self.name, self.live = name, True
         self.truth_path: Path | None = None
@@ -60,7 +67,7 @@ class Capture:
         self._delay_s = FIRST_DELAY_S
         self._stuck: list[Reader] = []
         self._reader = Reader(open_, self, first_index=0)
-        self._wait_until_open()
+        self._wait_until_open(stop or threading.Event())
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._thread.start()
 
@@ -101,11 +108,12 @@ class Capture:
     ) -> None:
         self.close()
 
-    def _wait_until_open(self) -> None:
-        reader = self._reader
+    def _wait_until_open(self, stop: threading.Event) -> None:
+        reader, deadline_s = self._reader, time.monotonic() + START_S
         with self._lock:
-            self._reader_changed.wait_for(lambda: self._was_open or reader.is_over, START_S)
-            if self._was_open:
+            while not (self._was_open or reader.is_over) and time.monotonic() < deadline_s and not stop.is_set():
+                self._reader_changed.wait(STOP_S)
+            if self._was_open or (stop.is_set() and not reader.is_over):
                 return
             hangs = f"the camera did not open within {START_S:g} s; check its cable, power or address"
             error = reader.error or CameraError(hangs)

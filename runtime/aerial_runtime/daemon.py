@@ -81,7 +81,7 @@ def run(config: Config) -> int:
         monitor.loaded(pipeline.provider, pipeline.models)
         open_camera = faults.source(lambda: open_source(config.camera, camera_options(config)))
         capture = stack.enter_context(
-            Capture(open_camera, watch_options(config), monitor, without_password(config.camera))
+            Capture(open_camera, watch_options(config), monitor, without_password(config.camera), stop)
         )
         name = config.source or capture.name
         monitor.named(name)

@@ -331,6 +331,20 @@ def test_a_stop_while_the_camera_hangs_is_a_stop_within_two_seconds(tiny_models,
     assert capsys.readouterr().err == ""
 
 
+def test_a_stop_while_the_camera_does_not_open_is_a_stop_within_two_seconds(tiny_models, monkeypatch, capsys):
+    def open_source(*_):
+        signal.raise_signal(signal.SIGTERM)
+        stopped.append(time.monotonic())
+        time.sleep(5)
+
+    stopped = []
+    monkeypatch.setattr("aerial_runtime.daemon.open_source", open_source)
+    assert main(["--camera", "/dev/null", "--models", str(tiny_models), "--bind", "none"]) == 0
+    assert time.monotonic() - stopped[0] < 2
+    out, err = capsys.readouterr()
+    assert err == "" and "frames    0 in " in out
+
+
 def test_a_second_signal_ends_a_flight_that_hangs(tmp_path, tiny_models):
     """A pipe that nobody writes to hangs as a bad driver does."""
     os.mkfifo(tmp_path / "hangs.png")
