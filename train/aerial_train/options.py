@@ -89,7 +89,7 @@ class FitOptions:
     precision: str = option("auto", "of the arithmetic; auto: 32 on a CPU", "machine",
                             choices=("auto", "32", "bf16", "16"))  # fmt: skip
     compile: bool = option(False, "compile the network with torch.compile: a minute at the start", "machine")
-    workers: int = option(-1, "processes that render or read, a device; 0: between the steps, -1: half of the cores",
+    workers: int = option(-1, "processes that render or read, a device; 0: between the steps, -1: one a core",
                           "machine")  # fmt: skip
     threads: int = option(0, "CPU threads of the training; 0 leaves it to torch", "machine")
 
@@ -123,7 +123,7 @@ class FitOptions:
         """Number of worker processes a device."""
         if self.workers >= 0:
             return self.workers
-        return max(1, min(16, (os.cpu_count() or 1) // (2 * self.devices)))
+        return max(1, min(16, (os.cpu_count() or 1) // self.devices))
 
     @classmethod
     def recipes(cls) -> dict[str, dict[str, Any]]:

@@ -32,6 +32,8 @@ def read_image(path: Path) -> U8:
     Raises InputError where there is no whole picture in it, or one of more than MAX_FRAME_MEGAPIXELS.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would wait for ever
+            raise InputError(f"{path} is no regular file")
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path} ({error.strerror})") from error
