@@ -13,7 +13,7 @@ from aerial_runtime.camera.base import Source
 from aerial_runtime.camera.image_file import IMAGE_SUFFIXES, read_image
 from aerial_runtime.contract import Frame
 from aerial_runtime.errors import InputError
-from aerial_runtime.say import say
+from aerial_runtime.log import warn
 
 LOOK_S = 0.1  # between two looks; inotify would hear nothing of a camera mounted by FUSE or NFS
 GIVE_UP_S = 5.0  # after which a file that no longer grows and still is no picture counts as unreadable
@@ -45,7 +45,6 @@ class WatchedFolder(Source):
         super().__init__(folder.resolve().name)
         self._folder = folder
         self._closing = threading.Event()
-        self._is_away = False
         self._seen_utc_ns = self._seen_mono_ns = 0  # moment of the last look, which all its new files share
         self._arriving: dict[str, _Arrival] = {}
         try:
@@ -93,11 +92,8 @@ class WatchedFolder(Source):
             present = self._look()
             self._seen_utc_ns, self._seen_mono_ns = time.time_ns(), time.monotonic_ns()
         except OSError as error:  # a memory card that was pulled out may come back
-            if not self._is_away:
-                say(f"aerial-runtime: the folder {self._folder} cannot be read ({error.strerror})", error=True)
-            self._is_away = True
+            warn("watched-folder", f"the folder {self._folder} cannot be read ({error.strerror})")
             return []
-        self._is_away = False
         come = (present - self._present) | (present - self._known.keys())
         self._present = present
         arrivals = [arrival for name in come if (arrival := self._arrival(name)) is not None]
