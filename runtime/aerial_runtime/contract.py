@@ -216,14 +216,20 @@ class TrackedTarget(msgspec.Struct, frozen=True):
     largest: Sighting
 
 
-class TargetEvent(msgspec.Struct, frozen=True, rename={"schema_": "schema"}):
-    """What is new of one target: it is seen for the first time, more is known of it, or no more will come of it."""
+class TargetEvent(msgspec.Struct, frozen=True):
+    """What is new of one target: seen for the first time, more is known of it, or no more will come of it."""
+
+    event: Event
+    target: TrackedTarget
+
+
+class TargetEvents(msgspec.Struct, frozen=True, rename={"schema_": "schema"}):
+    """What is new of the targets of a flight; sent after the frame that brought it, where there is any."""
 
     source: str
     sequence: int
     sent_utc_ns: int
-    event: Event
-    target: TrackedTarget
+    events: list[TargetEvent]
     schema_: Literal["aerial.targets/1"] = TARGETS_SCHEMA
 
 
@@ -252,7 +258,7 @@ def health_json_schema() -> dict[str, Any]:
 
 def targets_json_schema() -> dict[str, Any]:
     """JSON Schema of `aerial.targets/1`."""
-    return msgspec.json.schema(TargetEvent)
+    return msgspec.json.schema(TargetEvents)
 
 
 def flight_targets_json_schema() -> dict[str, Any]:

@@ -8,14 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from aerial_runtime.assign import F64
-from aerial_runtime.contract import Event, Frame, Sighting, TrackedTarget
+from aerial_runtime.contract import Frame, Sighting, TargetEvent, TrackedTarget
 from aerial_runtime.fuse import Belief
 from aerial_runtime.motion import Mask, Points
 from aerial_runtime.pipeline import PipelineResult
 from aerial_runtime.say import utf8
 
 Indices = npt.NDArray[Any]
-TrackEvent = tuple[Event, TrackedTarget]
 
 UPDATE_NS = 1_000_000_000  # between two updates of one track whose labels stay
 DIGITS = 4
@@ -82,14 +81,14 @@ class Track:
             self.first, self.last, self.largest,
         )  # fmt: skip
 
-    def news(self) -> list[TrackEvent]:
+    def news(self) -> list[TargetEvent]:
         """Return an update where a label has changed, or the last one was UPDATE_NS ago."""
         target, now_ns = self.target(), self.last.captured_mono_ns
         labels = self._labels(target)
         if labels == self._told and now_ns - self._told_ns < UPDATE_NS:
             return []
         self._told, self._told_ns = labels, now_ns
-        return [("updated", target)]
+        return [TargetEvent("updated", target)]
 
     @staticmethod
     def _labels(target: TrackedTarget) -> list[str | None]:

@@ -15,11 +15,11 @@ import numpy as np
 
 from aerial_runtime.assign import F64, assign
 from aerial_runtime.card import LabelSpace
-from aerial_runtime.contract import FlightTargets, Frame, Target, TrackedTarget
+from aerial_runtime.contract import FlightTargets, Frame, Target, TargetEvent, TrackedTarget
 from aerial_runtime.fuse import Belief
 from aerial_runtime.motion import ImageMotion, Mask, Motion, Points, fitted, motion_of_targets
 from aerial_runtime.pipeline import PipelineResult
-from aerial_runtime.sightings import Indices, Seen, Track, TrackEvent
+from aerial_runtime.sightings import Indices, Seen, Track
 
 MAX_LIVE: Final = 500  # tracks that may still be seen again; beyond it the one unseen for longest ends
 MAX_TARGETS: Final = 10_000  # kept for the summary, those seen most: 20 MB
@@ -60,12 +60,12 @@ class Tracker:
         self._ended: list[tuple[int, int, TrackedTarget]] = []  # a heap of those seen most
         self._count = self._left_out = 0
 
-    def __call__(self, frame: Frame, result: PipelineResult) -> tuple[list[Target], list[TrackEvent]]:
+    def __call__(self, frame: Frame, result: PipelineResult) -> tuple[list[Target], list[TargetEvent]]:
         """Take the next frame; return its targets with their track ids, and what is new of tracks."""
         self.frames += 1
         seen = Seen(frame, result)
         pairs = self._follow(frame, seen)
-        events: list[TrackEvent] = []
+        events: list[TargetEvent] = []
         ids: list[int | msgspec.UnsetType] = [msgspec.UNSET] * len(result.targets)
         for row, column in pairs:
             self._improve(column, seen, row)
@@ -75,12 +75,12 @@ class Tracker:
         begun = [row for row, found in enumerate(ids) if found is msgspec.UNSET and not self._is_part(seen, row, taken)]
         for row in begun:
             ids[row] = self._begin(seen, row)
-            events.append(("new", self._tracks[-1].target()))
+            events.append(TargetEvent("new", self._tracks[-1].target()))
         events += self._end(np.sqrt(self._errors2) > LOST * seen.diagonal_px)
         targets = [msgspec.structs.replace(t, track_id=i) for t, i in zip(result.targets, ids, strict=True)]
         return targets, events
 
-    def finish(self) -> list[TrackEvent]:
+    def finish(self) -> list[TargetEvent]:
         """End all tracks; return the events of that."""
         return self._end(np.ones(len(self._tracks), bool))
 
@@ -194,7 +194,7 @@ class Tracker:
         is_sure = self._errors2 < (self._sizes / 2) ** 2
         return is_piece or int((is_sure & (distances < seen.sizes[row] / 2)).sum()) > 1
 
-    def _end(self, is_over: Mask) -> list[TrackEvent]:
+    def _end(self, is_over: Mask) -> list[TargetEvent]:
         """End these tracks, and those that are too many."""
         surplus = len(self._tracks) - int(is_over.sum()) - MAX_LIVE
         if surplus > 0:
@@ -211,7 +211,7 @@ class Tracker:
         self._places, self._errors2, self._sizes = (
             self._places[~is_over], self._errors2[~is_over], self._sizes[~is_over],
         )  # fmt: skip
-        return [("final", target) for target in ended]
+        return [TargetEvent("final", target) for target in ended]
 
 
 def _motion_error2(motion: Motion, is_known: bool, places: Points, seen: Seen) -> F64:
