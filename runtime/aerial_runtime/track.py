@@ -131,7 +131,10 @@ class Tracker:
     def _differences(self, seen: Seen, rows: Indices, columns: Indices) -> F64:
         """Return by how much tracks and detections differ in size and look, in squared errors [tracks, detections]."""
         ratios = np.log(np.maximum(seen.sizes[rows][None, :], 1) / np.maximum(self._sizes[columns][:, None], 1))
-        ratios = np.where(seen.is_cut[rows][None, :], np.maximum(ratios, 0), ratios)  # a cut one may be smaller
+        # Of what was cut by the edge, less is seen than there is.
+        ratios = np.where(seen.is_cut[rows][None, :], np.maximum(ratios, 0), ratios)
+        was_cut = np.array([self._tracks[column].is_cut for column in columns], bool)
+        ratios = np.where(was_cut[:, None], np.minimum(ratios, 0), ratios)
         cost = (ratios / SIZE_ERROR) ** 2
         if seen.looks.shape[1] and len(columns):
             looks = np.array([self._tracks[column].look for column in columns])
