@@ -20,7 +20,7 @@ Points = npt.NDArray[np.complex128]
 Mask = npt.NDArray[np.bool_]
 
 SMALL_PX: Final = 480  # width of the grey picture: at half of it a meadow shows too little
-FEATURES, LEVELS, LEVEL_SCALE, PATCH_PX, FAST_THRESHOLD = 300, 2, 1.3, 21, 3  # a lawn has no stronger corners
+FEATURES, LEVELS, LEVEL_SCALE, PATCH_PX, FAST_THRESHOLD = 200, 2, 1.3, 21, 3  # a lawn has no stronger corners
 INLIER_PX = 2.0  # of the small picture
 MIN_INLIERS = 8  # by chance there are two or three
 RANSAC_TURNS = 500
