@@ -246,11 +246,13 @@ def test_a_subscriber_that_never_reads_delays_no_frame(endpoint, monitor):
 def test_track_ids_stand_in_the_messages_and_events_have_their_topic(tmp_path, endpoint, monitor):
     path = tmp_path / "out.jsonl"
     tracker = Tracker(load_label_space("suas"))
+    targets = [Target(Box(x, 100, 40, 40), 1600, 0.9, {}) for x in (100, 300)]
     with Publisher([endpoint]) as publisher, Subscriber(endpoint, ["targets"], timeout_s=5) as subscriber:
         with JsonlWriter(path, monitor=monitor) as writer:
             with Outlet("cam0", {}, publisher, writer, monitor, tracker=tracker, lossless=True) as outlet:
                 for index in range(3):
-                    outlet.put(frame(index), result(TARGET, TARGET) if index == 1 else result(), 0)
+                    picture = Frame(np.zeros((480, 640, 3), np.uint8), "f", index, 0, time.monotonic_ns())
+                    outlet.put(picture, result(*targets) if index == 1 else result(), 0)
                 heard = [next(subscriber)]
             heard.append(next(subscriber))
     ids = [[target["track_id"] for target in json.loads(line)["targets"]] for line in path.read_bytes().splitlines()]
@@ -258,5 +260,5 @@ def test_track_ids_stand_in_the_messages_and_events_have_their_topic(tmp_path, e
     assert [message.sequence for message in heard] == [0, 1]
     events = [[(event.event, event.target.track_id) for event in message.events] for message in heard]
     assert events == [[("new", 1), ("new", 2)], [("final", 1), ("final", 2)]]
-    assert heard[0].events[0].target.last.box == TARGET.box
+    assert heard[0].events[0].target.last.box == targets[0].box
     assert json.loads(subscriber.payload)["schema"] == "aerial.targets/1"
