@@ -87,6 +87,7 @@ def test_score_of_a_whole_flight(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "targets of the flight 1: once 0  doubled 1  missed 0" in out and "doubled target 0: tracks 1, 2" in out
     assert cli.main(["score", str(labels), str(flown), "--max-doubled", "0"]) == 6
+    capsys.readouterr()
     assert cli.main(["score", str(labels), str(plain)]) == 0
     assert "targets of the flight" not in capsys.readouterr().out
     assert cli.main(["score", str(labels), str(plain), "--max-doubled", "0"]) == 3
