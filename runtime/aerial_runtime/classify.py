@@ -12,7 +12,7 @@ import numpy as np
 from aerial_runtime.backends import Backend
 from aerial_runtime.backends.base import Array
 from aerial_runtime.card import Head, Heading, LabelSpace, ModelCard
-from aerial_runtime.contract import U8, Attribute, Target
+from aerial_runtime.contract import F32, U8, Attribute, Target
 from aerial_runtime.crop import cut_crop
 from aerial_runtime.errors import ModelError, UsageError
 from aerial_runtime.segment import Candidate
@@ -23,7 +23,11 @@ FIRST_CROPS = 16  # room before the buffer grows
 
 
 class Classifier:
-    """Tell targets from other things and read their attributes with a classifier model."""
+    """Tell targets from other things and read their attributes with a classifier model.
+
+    probabilities: of the last call's targets: head, or "heading" -> float32 [targets, classes], as the model gave them.
+    abstain: head or heading name -> confidence under which its label is withheld.
+    """
 
     def __init__(self, backend: Backend, conf: float | None = None, abstain: Mapping[str, float] | None = None) -> None:
         """Prepare a classifier.
@@ -38,7 +42,8 @@ class Classifier:
         _check_outputs(backend.name, card)
         self.backend = backend
         self._space = card.label_space
-        self._abstain = _abstain_under(card, abstain or {})
+        self.abstain = _abstain_under(card, abstain or {})
+        self.probabilities: dict[str, F32] = {}
         self._margin = card.crop_margin
         self._conf = card.thresholds.target if conf is None else conf
         self._crops: U8 = np.empty((FIRST_CROPS, card.crop_size, card.crop_size, 3), np.uint8)
@@ -48,15 +53,17 @@ class Classifier:
 
         image_bgr: uint8 [H, W, 3]. Raises ModelError for what the model computes.
         """
+        self.probabilities = {}
         if not candidates:
             return []
         outputs = self.backend.infer(self._cut(image_bgr, candidates))
         # Thresholds stand against the rounded numbers, those that the message shows.
         confidences = _probabilities(outputs["target"][:, 0])
         rows = [row for row, confidence in enumerate(confidences) if confidence >= self._conf]
+        self.probabilities = {name: answers[rows] for name, answers in outputs.items() if name != "target"}
         return [
             Target(candidates[row].box, candidates[row].area_px, confidences[row], attributes)
-            for row, attributes in zip(rows, self._attributes(outputs, rows), strict=True)
+            for row, attributes in zip(rows, self._attributes(), strict=True)
         ]
 
     def _cut(self, image_bgr: U8, candidates: Sequence[Candidate]) -> U8:
@@ -68,15 +75,15 @@ class Classifier:
             cut_crop(image_bgr, candidate.box, self._margin, crop)
         return self._crops[:count]
 
-    def _attributes(self, outputs: Mapping[str, Array], rows: list[int]) -> list[dict[str, Attribute]]:
-        """Return what each head says of each of these rows. A head answers for all rows at once."""
+    def _attributes(self) -> list[dict[str, Attribute]]:
+        """Return what each head says of each target. A head answers for all at once."""
         columns = {
-            head.name: head_attributes(outputs[head.name][rows], head, self._abstain[head.name])
+            head.name: head_attributes(self.probabilities[head.name], head, self.abstain[head.name])
             for head in self._space.heads
         }
         heading = self._space.heading
         if heading is not None:
-            vectors, under = outputs["heading"][rows].tolist(), self._abstain[heading.name]
+            vectors, under = self.probabilities["heading"].tolist(), self.abstain[heading.name]
             columns[heading.name] = [heading_attribute(vector, heading, under) for vector in vectors]
         return [dict(zip(columns, attributes, strict=True)) for attributes in zip(*columns.values(), strict=True)]
 

@@ -10,17 +10,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 import zmq
 from zmq.auth import load_certificate
 from zmq.utils.monitor import recv_monitor_message
 
-from aerial_runtime.contract import DECODE_ERRORS, DETECTIONS_SCHEMA, HEALTH_SCHEMA, Detections, Health
+from aerial_runtime.contract import (
+    DECODE_ERRORS,
+    DETECTIONS_SCHEMA,
+    HEALTH_SCHEMA,
+    TARGETS_SCHEMA,
+    Detections,
+    Health,
+    TargetEvents,
+)
 
-MESSAGES: Final[dict[str, type[Detections] | type[Health]]] = {"detections": Detections, "health": Health}
-SCHEMAS: Final = {"detections": DETECTIONS_SCHEMA, "health": HEALTH_SCHEMA}
+Message: TypeAlias = Detections | Health | TargetEvents
+MESSAGES: Final[dict[str, type[Message]]] = {"detections": Detections, "health": Health, "targets": TargetEvents}
+SCHEMAS: Final = {"detections": DETECTIONS_SCHEMA, "health": HEALTH_SCHEMA, "targets": TARGETS_SCHEMA}
 QUEUE_MESSAGES: Final = 1000  # wait for a slow reader; beyond it they are lost, which `gaps` counts
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 1000  # ZeroMQ's 100 would miss the first frames of a daemon that starts after us
 SLICE_MS: Final = 200
@@ -41,7 +50,7 @@ KEEPALIVE: Final = {
 
 
 class Subscriber:
-    """Iterate it: `Detections` and `Health` in the order in which they were sent, each once.
+    """Iterate it: `Detections`, `Health` and `TargetEvents` in the order in which they were sent, each once.
 
     crops: of the last message: a JPEG per target, in order, empty where none was sent; empty list: none asked for.
     payload: the last message as it came, JSON. gaps: messages that were lost on the way. restarts: of daemons.
@@ -60,9 +69,9 @@ class Subscriber:
     ) -> None:
         """Connect; a daemon that is not there yet is waited for.
 
-        topics: "detections", "health". server_key: file with the daemon's public key; client_keys: file with our own
-        pair; both or none. timeout_s: how long to wait for a message, None: for ever. on_trouble: is told in a sentence
-        of every gap, restart and strange message. Raises ValueError (arguments, keys) or OSError (key files).
+        topics: "detections", "health", "targets". server_key: file with the daemon's public key; client_keys: file
+        with our own pair; both or none. timeout_s: how long to wait for a message, None: for ever. on_trouble: is told
+        in a sentence of every gap, restart and strange message. Raises ValueError (arguments, keys) or OSError (files).
         """
         self.crops: list[bytes] = []
         self.payload = b""
@@ -88,10 +97,10 @@ class Subscriber:
             self.close()
             raise ValueError(f"{endpoint!r} is not an endpoint ({error.strerror})") from error
 
-    def __iter__(self) -> Iterator[Detections | Health]:
+    def __iter__(self) -> Iterator[Message]:
         return self
 
-    def __next__(self) -> Detections | Health:
+    def __next__(self) -> Message:
         """Return the next message that we have not had.
 
         Raises TimeoutError where none comes within `timeout_s`, PermissionError where the daemon does not let us in.
@@ -127,7 +136,7 @@ class Subscriber:
                 self._may_tell = False
                 self._on_trouble(f"the daemon at {self._endpoint} does not answer; is this the server key of that one?")
 
-    def _decoded(self, parts: list[bytes]) -> Detections | Health | None:
+    def _decoded(self, parts: list[bytes]) -> Message | None:
         topic = parts[0].decode(errors="replace")
         if topic not in self._decoders:  # a later daemon's, whose name begins like one of ours
             return None
@@ -140,7 +149,7 @@ class Subscriber:
             self._on_trouble(f"a message that is not {SCHEMAS[topic]}: {error}")
             return None
 
-    def _is_new(self, topic: str, message: Detections | Health, payload: bytes) -> bool:
+    def _is_new(self, topic: str, message: Message, payload: bytes) -> bool:
         """Tell whether we have not had this message, for daemons repeat the last one; count what is missing before."""
         key, sequence = (topic, message.source), message.sequence
         last, last_payload = self._last.get(key, (sequence - 1, b""))
@@ -173,7 +182,7 @@ class Subscriber:
         self.close()
 
 
-def _type_of(topic: str) -> type[Detections] | type[Health]:
+def _type_of(topic: str) -> type[Message]:
     if topic not in MESSAGES:
         raise ValueError(f"there is no topic {topic!r}; there are {', '.join(MESSAGES)}")
     return MESSAGES[topic]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,8 @@ def _check_together(config: Config) -> None:
     """Raise UsageError where two settings exclude each other."""
     if NO_SOCKET in config.bind and len(config.bind) > 1:
         raise UsageError(f"--bind {NO_SOCKET} stands alone; leave it out, or the endpoints beside it")
+    if config.targets is not None and not config.track:
+        raise UsageError("--targets lists what --no-track does not follow; leave one of them out")
     if config.max_size is not None and config.max_size < config.min_size:
         raise UsageError(
             f"--max-size {config.max_size} is less than --min-size {config.min_size}: nothing would be reported; "
@@ -83,7 +86,7 @@ def _check_together(config: Config) -> None:
 
 
 def _check_output(config: Config, file: Path | None) -> None:
-    """Raise UsageError where --output is a file that this flight reads: --overwrite would destroy it."""
+    """Raise UsageError where a file to write is one that this flight reads: --overwrite would destroy it."""
     read = [
         ("--camera", Path(config.camera)),
         ("--models", config.models),
@@ -92,9 +95,12 @@ def _check_output(config: Config, file: Path | None) -> None:
         ("--server-key", config.server_key),
         ("--config", file),
     ]
-    for flag, path in read:
-        if config.output is not None and path is not None and _is_same_file(config.output, path):
-            raise UsageError(f"--output {config.output} is also the file of {flag}; give another --output")
+    written = [("--output", config.output), ("--targets", config.targets)]
+    if config.output is not None and config.output == config.targets:
+        raise UsageError(f"--output and --targets are both {config.output}; give another --targets")
+    for (ours, output), (flag, path) in itertools.product(written, read):
+        if output is not None and path is not None and _is_same_file(output, path):
+            raise UsageError(f"{ours} {output} is also the file of {flag}; give another {ours}")
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

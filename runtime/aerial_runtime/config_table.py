@@ -100,6 +100,10 @@ class Config:
     tile_overlap: int = setting(
         OVERLAP_PX, whole(0, 10_000, "px"), "overlap of tiles: at least what the network sees around a cell", DETECTIONS
     )
+    track: bool = setting(
+        True, switch(), "follow targets over the frames: track ids, topic targets; --no-track turns it off", DETECTIONS,
+        said="on",
+    )  # fmt: skip
 
     bind: tuple[str, ...] = setting(
         (DEFAULT_ENDPOINT,), many(ENDPOINTS), f"ZeroMQ endpoint to publish on, or {NO_SOCKET}; may be repeated", OUT,
@@ -117,7 +121,10 @@ class Config:
     output: Path | None = setting(
         None, path(), "also write the messages to this file, one JSON object a line", OUT, said="no file"
     )
-    overwrite: bool = setting(False, switch(), "replace an existing --output", OUT)
+    targets: Path | None = setting(
+        None, path("FILE.json"), "at the end, write all targets of the flight to this file", OUT, said="no file"
+    )
+    overwrite: bool = setting(False, switch(), "replace an existing --output and --targets", OUT)
     crops: bool = setting(False, switch(), "send a picture of each target, as JPEG", OUT)
     crop_bytes_per_s: int = setting(
         100_000, whole(1, 1_000_000_000, "bytes"), "bytes of pictures a second at most; sure targets go first", OUT

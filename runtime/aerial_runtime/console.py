@@ -8,7 +8,7 @@ from collections import deque
 import msgspec
 import numpy as np
 
-from aerial_runtime.contract import Attribute, Detections, Health, Target
+from aerial_runtime.contract import Attribute, Detections, FusedAttribute, Health, Target, TargetEvent, TrackedTarget
 from aerial_runtime.pipeline import PipelineResult
 from aerial_runtime.say import say
 
@@ -30,7 +30,16 @@ def target_line(message: Detections, target: Target) -> str:
     """Return one line for one target of a message."""
     box = target.box
     place = f"{box.width}x{box.height} px at {box.x},{box.y}"
-    return f"#{message.sequence} {message.frame.name}  {place}  {target.confidence:.2f}  {labels_of(target)}"
+    number = "" if target.track_id is msgspec.UNSET else f"  target {target.track_id}"
+    return f"#{message.sequence} {message.frame.name}{number}  {place}  {target.confidence:.2f}  {labels_of(target)}"
+
+
+def event_line(event: TargetEvent) -> str:
+    """Return one line for what is new of one target."""
+    target, box = event.target, event.target.last.box
+    place = f"{box.width}x{box.height} px at {box.x},{box.y} in {target.last.frame_name}"
+    seen = f"{target.sightings} sighting{'' if target.sightings == 1 else 's'}"
+    return f"{event.event:<7} target {target.track_id}  {labels_of(target)}  {target.confidence:.2f}  {seen}  {place}"
 
 
 def health_line(health: Health) -> str:
@@ -44,12 +53,12 @@ def health_line(health: Health) -> str:
     return "  ".join(parts)
 
 
-def labels_of(target: Target) -> str:
+def labels_of(target: Target | TrackedTarget) -> str:
     """Return the attributes as "star/A/red/white/NE 42°"; a question mark stands where the model abstains."""
     return "/".join(_label(attribute) for attribute in target.attributes.values())
 
 
-def _label(attribute: Attribute) -> str:
+def _label(attribute: Attribute | FusedAttribute) -> str:
     label = attribute.label or "?"
     return label if attribute.degrees is msgspec.UNSET else f"{label} {attribute.degrees:.0f}°"
 

@@ -1,4 +1,4 @@
-"""The types that stages hand on, and the wire format `aerial.detections/1`.
+"""The types that stages hand on, and the wire formats.
 
 Boxes are in pixels of the full frame, half-open (x <= column < x + width), top-left origin.
 Intervals come from `time.monotonic_ns()`; UTC is a label only.
@@ -18,9 +18,12 @@ F32 = npt.NDArray[np.float32]
 
 DETECTIONS_SCHEMA: Final = "aerial.detections/1"
 HEALTH_SCHEMA: Final = "aerial.health/1"
+TARGETS_SCHEMA: Final = "aerial.targets/1"
+FLIGHT_TARGETS_SCHEMA: Final = "aerial.flight-targets/1"
 # What msgspec raises for bytes that are no such message: the latter two for text that is no UTF-8, and for depth.
 DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 State = Literal["starting", "running", "degraded", "stopping"]
+Event = Literal["new", "updated", "final"]
 MAX_FRAME_MEGAPIXELS = 100  # of 1e6 pixels; a larger image is a mistake or an attack, not a camera frame
 
 
@@ -77,12 +80,14 @@ class Target(msgspec.Struct, frozen=True):
 
     area_px: mask cells times stride squared. confidence: of the classifier's `target` head, 0..1.
     attributes: head name -> attribute; which heads exist is the model card's business.
+    track_id: the same for one thing in every frame; absent where it is not known, or nobody follows targets.
     """
 
     box: Box
     area_px: int
     confidence: float
     attributes: dict[str, Attribute]
+    track_id: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class FrameInfo(msgspec.Struct, frozen=True):
@@ -173,6 +178,74 @@ class Health(msgspec.Struct, frozen=True, rename={"schema_": "schema"}):
     schema_: Literal["aerial.health/1"] = HEALTH_SCHEMA
 
 
+class FusedAttribute(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What all sightings of a target say together. `label` is null where that is not sure enough.
+
+    confidence: as if the sightings were independent. agreement: share of them, 0..1, that say the same; of the
+    orientation, the length of the mean direction. degrees: as in `Attribute`, in the last frame that showed the target.
+    """
+
+    label: str | None
+    confidence: float
+    agreement: float
+    degrees: float | msgspec.UnsetType = msgspec.UNSET
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    """Where and when a target was seen: the frame, and the box in it."""
+
+    frame_name: str
+    frame_index: int
+    captured_utc_ns: int
+    captured_mono_ns: int
+    box: Box
+
+
+class TrackedTarget(msgspec.Struct, frozen=True):
+    """One thing on the ground over all frames that have shown it.
+
+    sightings: frames. confidence: mean of the sightings' own, 0..1. largest: the sighting with the largest whole box.
+    """
+
+    track_id: int
+    sightings: int
+    confidence: float
+    attributes: dict[str, FusedAttribute]
+    first: Sighting
+    last: Sighting
+    largest: Sighting
+
+
+class TargetEvent(msgspec.Struct, frozen=True):
+    """What is new of one target: seen for the first time, more is known of it, or no more will come of it."""
+
+    event: Event
+    target: TrackedTarget
+
+
+class TargetEvents(msgspec.Struct, frozen=True, rename={"schema_": "schema"}):
+    """What is new of the targets of a flight; sent after the frame that brought it, where there is any."""
+
+    source: str
+    sequence: int
+    sent_utc_ns: int
+    events: list[TargetEvent]
+    schema_: Literal["aerial.targets/1"] = TARGETS_SCHEMA
+
+
+class FlightTargets(msgspec.Struct, frozen=True, rename={"schema_": "schema"}):
+    """All targets of a flight, in the order in which they were found: a file.
+
+    frames: looked at. left_out: targets that are not in the list, being too many; those that were seen least.
+    """
+
+    source: str
+    frames: int
+    left_out: int
+    targets: list[TrackedTarget]
+    schema_: Literal["aerial.flight-targets/1"] = FLIGHT_TARGETS_SCHEMA
+
+
 def detections_json_schema() -> dict[str, Any]:
     """JSON Schema of `aerial.detections/1`, generated from the types above; the committed copy is tested against it."""
     return msgspec.json.schema(Detections)
@@ -181,3 +254,13 @@ def detections_json_schema() -> dict[str, Any]:
 def health_json_schema() -> dict[str, Any]:
     """JSON Schema of `aerial.health/1`."""
     return msgspec.json.schema(Health)
+
+
+def targets_json_schema() -> dict[str, Any]:
+    """JSON Schema of `aerial.targets/1`."""
+    return msgspec.json.schema(TargetEvents)
+
+
+def flight_targets_json_schema() -> dict[str, Any]:
+    """JSON Schema of `aerial.flight-targets/1`."""
+    return msgspec.json.schema(FlightTargets)

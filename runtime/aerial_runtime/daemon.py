@@ -36,9 +36,12 @@ from aerial_runtime.metrics import MetricsServer
 from aerial_runtime.outlet import Outlet
 from aerial_runtime.pipeline import DetectOptions, Pipeline
 from aerial_runtime.publish import Publisher, is_within_machine
-from aerial_runtime.say import say
+from aerial_runtime.say import say, utf8
 from aerial_runtime.score import format_score, read_labels, score_flight
+from aerial_runtime.score_targets import format_targets, has_ids, score_targets
 from aerial_runtime.systemd import Watchdog
+from aerial_runtime.targets_file import TargetsFile
+from aerial_runtime.track import Tracker
 from aerial_runtime.watch import WatchOptions
 
 WAIT_S: Final = 0.5  # for a frame; then the loop looks up
@@ -89,10 +92,12 @@ def run(config: Config) -> int:
         lossless = not capture.live
         writer = open_writer(config, monitor, lossless, faults, stack)
         log = FlightLog(config.quiet, keep=capture.truth_path is not None)
+        targets_file = TargetsFile(config.targets, config.overwrite) if config.targets is not None else None
+        tracker = Tracker(pipeline.label_space, pipeline.abstain) if config.track else None
         crops = CropBudget(config.crop_bytes_per_s, pipeline.crop_margin) if config.crops else None
         outlet = Outlet(
             name, pipeline.models, publisher, writer, monitor,
-            crops=crops, lossless=lossless, on_message=[log], stop=stop,
+            tracker=tracker, crops=crops, lossless=lossless, on_message=[log], stop=stop,
         )  # fmt: skip
         try:
             with outlet:
@@ -109,7 +114,9 @@ def run(config: Config) -> int:
         finally:
             if log.frames or stop.is_set():
                 say(log.summary(capture.unreadable, capture.dropped, pipeline.provider))
-        _judge(config, capture, pipeline, log, writer, stop)
+            if tracker is not None and targets_file is not None and tracker.frames:
+                targets_file.write(tracker.flight(utf8(name)))
+        _judge(config, capture, pipeline, log, writer, tracker, stop)
     return 0
 
 
@@ -137,6 +144,7 @@ def _judge(
     pipeline: Pipeline,
     log: FlightLog,
     writer: JsonlWriter | None,
+    tracker: Tracker | None,
     stop: threading.Event,
 ) -> None:
     """Raise what was wrong with a flight that has ended; where it came with its truth, print the score."""
@@ -150,7 +158,14 @@ def _judge(
     if not log.frames:
         raise InputError(f"no frame of {capture.name} could be read, {capture.unreadable} were tried; check the files")
     if capture.truth_path is not None:
-        say(format_score(score_flight(read_labels(capture.truth_path), log.flown, pipeline.label_space)))
+        labels = read_labels(capture.truth_path)
+        say(format_score(score_flight(labels, log.flown, pipeline.label_space)))
+        if tracker is not None and has_ids(labels, log.flown):
+            say(
+                format_targets(
+                    score_targets(labels, log.flown, tracker.flight(utf8(capture.name)), pipeline.label_space)
+                )
+            )
 
 
 def open_publisher(config: Config, stack: ExitStack) -> Publisher | None:

@@ -7,10 +7,10 @@ import signal
 from collections.abc import Sequence
 
 from aerial_runtime import __version__
-from aerial_runtime.client import MESSAGES, Subscriber
+from aerial_runtime.client import MESSAGES, Message, Subscriber
 from aerial_runtime.config import DEFAULT_ENDPOINT, Parser
-from aerial_runtime.console import health_line, target_line
-from aerial_runtime.contract import Detections, Health
+from aerial_runtime.console import event_line, health_line, target_line
+from aerial_runtime.contract import Health, TargetEvents
 from aerial_runtime.errors import InputError, ResourceError, UsageError, run_command
 from aerial_runtime.publish import is_endpoint
 from aerial_runtime.say import say
@@ -75,12 +75,14 @@ def _print_messages(subscriber: Subscriber, options: argparse.Namespace) -> None
             return
 
 
-def _lines(message: Detections | Health, payload: bytes, as_json: bool) -> list[str]:
+def _lines(message: Message, payload: bytes, as_json: bool) -> list[str]:
     """Return what a person reads of a message, or the message as it came."""
     if as_json:
         return [payload.decode()]
     if isinstance(message, Health):
         return [health_line(message)]
+    if isinstance(message, TargetEvents):
+        return [event_line(event) for event in message.events]
     return [target_line(message, target) for target in message.targets]
 
 
@@ -102,7 +104,9 @@ def _seconds(text: str) -> float:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="aerial-listen", description="Print what aerial-runtime publishes: a line per target, or per health."
+        prog="aerial-listen",
+        description="Print what aerial-runtime publishes: a line per target in a frame, per event of a target "
+        "of the flight, or per health.",
     )
     add = parser.add_argument
     add("--connect", default=DEFAULT_ENDPOINT, metavar="ENDPOINT", help="ZeroMQ endpoint (default: %(default)s)")

@@ -6,17 +6,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 
 import msgspec
 
-from aerial_runtime.contract import Detections, Frame, FrameInfo, TimingMs
+from aerial_runtime.contract import Detections, Frame, FrameInfo, TargetEvent, TargetEvents, TimingMs
 from aerial_runtime.crop_jpegs import CropBudget
 from aerial_runtime.health import HealthMonitor
 from aerial_runtime.jsonl import JsonlWriter
 from aerial_runtime.pipeline import PipelineResult
-from aerial_runtime.publish import DETECTIONS, HEALTH, Publisher
+from aerial_runtime.publish import DETECTIONS, HEALTH, TARGETS, Publisher
 from aerial_runtime.say import utf8
+from aerial_runtime.track import Tracker
 
 QUEUE_FRAMES = 4
 PUT_S = 0.5  # that a frame waits for room in the queue
@@ -42,6 +44,7 @@ class Outlet:
         writer: JsonlWriter | None,
         monitor: HealthMonitor,
         *,
+        tracker: Tracker | None = None,
         crops: CropBudget | None = None,
         lossless: bool = False,
         on_message: Sequence[OnMessage] = (),
@@ -49,6 +52,7 @@ class Outlet:
     ) -> None:
         """source: stands in every message. models: role -> "sha256:..." of the file loaded.
 
+        tracker: gives targets their track ids before they are published, and the events of the topic `targets`.
         lossless: `put` waits until there is room, or until `stop` is set.
         """
         self._source = utf8(source)
@@ -56,12 +60,13 @@ class Outlet:
         self._publisher = publisher
         self._writer = writer
         self._monitor = monitor
+        self._tracker = tracker
         self._crops = crops if publisher is not None else None  # a file holds none
         self._lossless = lossless
         self._on_message = on_message
         self._stop = stop or threading.Event()
         self._encoder = msgspec.json.Encoder()
-        self._sequence = self._dropped = self._late = 0
+        self._sequence = self._events_sequence = self._dropped = self._late = 0
         self._health_ns = time.monotonic_ns()  # when the next one is due
         self._queue: queue.Queue[tuple[Frame, PipelineResult, int]] = queue.Queue(QUEUE_FRAMES)
         self._closing = threading.Event()
@@ -93,6 +98,8 @@ class Outlet:
                 self._publish_health_when_due()
                 if self._publisher is not None:
                     self._publisher.repeat()
+            if self._tracker is not None:
+                self._publish_events(self._tracker.finish())
             self._publish_health()
         except BaseException as error:  # noqa: BLE001 (raised again in the thread that flies)
             self._error = error
@@ -103,6 +110,10 @@ class Outlet:
         except queue.Empty:
             return
         dropped, self._dropped = dropped_in_all - self._dropped, dropped_in_all
+        events: list[TargetEvent] = []
+        if self._tracker is not None:
+            targets, events = self._tracker(frame, result)
+            result = replace(result, targets=targets)
         crops = self._crops.jpegs(frame.image_bgr, result.targets) if self._crops is not None else []
         message = detections_of(frame, result, self._source, self._models, self._sequence, dropped)
         self._sequence += 1
@@ -111,10 +122,18 @@ class Outlet:
             self._publisher.send(DETECTIONS, [payload, *crops])
         if self._writer is not None:
             self._writer.put(payload)
+        self._publish_events(events)
         times = message.timing_ms
         self._monitor.frame(times.age, times.segment, times.classify, times.total)
         for call in self._on_message:
             call(message, result)
+
+    def _publish_events(self, events: list[TargetEvent]) -> None:
+        if not events or self._publisher is None:
+            return
+        message = TargetEvents(self._source, self._events_sequence, time.time_ns(), events)
+        self._events_sequence += 1
+        self._publisher.send(TARGETS, [self._encoder.encode(message)])
 
     def _publish_health_when_due(self) -> None:
         now_ns = time.monotonic_ns()

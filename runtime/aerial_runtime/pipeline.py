@@ -11,7 +11,7 @@ import numpy as np
 from aerial_runtime.backends import Backend
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.classify import Classifier
-from aerial_runtime.contract import Box, Frame, Target
+from aerial_runtime.contract import F32, Box, Frame, Target
 from aerial_runtime.errors import ModelError, UsageError
 from aerial_runtime.segment import MAX_CANDIDATES, Candidate, Segmenter
 from aerial_runtime.tile import OVERLAP_PX
@@ -21,7 +21,11 @@ WARM_UP_SIDE_PX = 256
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What one frame held. candidates: classified; cut: not classified, being too many. Times in milliseconds."""
+    """What one frame held. candidates: classified; cut: not classified, being too many. Times in milliseconds.
+
+    probabilities: head, or "heading" -> float32 [targets, classes]: what the labels were chosen from, 300 bytes a
+    target, for who joins several frames.
+    """
 
     targets: list[Target]
     candidates: int
@@ -29,6 +33,7 @@ class PipelineResult:
     segment_ms: float
     classify_ms: float
     total_ms: float
+    probabilities: Mapping[str, F32] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class Pipeline:
         self._classify = Classifier(classifier, options.conf, options.abstain)
         _check_pair(segmenter, classifier)
         self.label_space = classifier.card.label_space
+        self.abstain = self._classify.abstain
         self.crop_margin = classifier.card.crop_margin
         self.models = {"segmenter": segmenter.sha256, "classifier": classifier.sha256}
         self.provider = " + ".join(sorted({segmenter.provider, classifier.provider}))
@@ -107,6 +113,7 @@ class Pipeline:
             segment_ms=(segmented_ns - start_ns) / 1e6,
             classify_ms=(end_ns - segmented_ns) / 1e6,
             total_ms=(end_ns - start_ns) / 1e6,
+            probabilities=self._classify.probabilities,
         )
 
     def warm_up(self) -> None:

@@ -19,7 +19,7 @@ from aerial_runtime.errors import ResourceError, UsageError
 from aerial_runtime.keys import CurveServer
 from aerial_runtime.log import warn
 
-DETECTIONS, HEALTH = b"detections", b"health"  # the topics
+DETECTIONS, HEALTH, TARGETS = b"detections", b"health", b"targets"  # the topics
 LINGER_MS = 200  # at the end, for the last message on its way; delays a stop only while something is unsent
 SEND_QUEUE_MESSAGES = 100  # for each slow listener; beyond it messages are lost, which the sequence shows
 MAX_HEARD_BYTES = 1024  # of what a listener sends, a topic or a handshake. More is no listener, and is cut off

@@ -9,7 +9,7 @@ The rules, the same for demo flights and real photographs:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from aerial_runtime.card import LabelSpace, load_label_space
-from aerial_runtime.contract import DECODE_ERRORS, Box, Detections, Target
+from aerial_runtime.contract import DECODE_ERRORS, Attribute, Box, Detections, FusedAttribute, Target
 from aerial_runtime.errors import InputError
 
 MIN_LABEL_PX = 17  # longer side; smaller labels are not scored
@@ -28,7 +28,10 @@ SIZE_BINS_PX = (17, 25, 40, 80, 160)  # lower edges of the recall-by-size table
 
 @dataclass(frozen=True)
 class LabelledBox:
-    """One label: box in pixels (x, y, w, h; half-open) and the attributes known of it (label, or None = unknown)."""
+    """One label: box in pixels (x, y, w, h; half-open) and the attributes known of it (label, or None = unknown).
+
+    id: the same for one target in all frames, None where that is not known.
+    """
 
     x: int
     y: int
@@ -36,6 +39,7 @@ class LabelledBox:
     h: int
     truncated: bool = False
     attributes: dict[str, str | None] = field(default_factory=dict)
+    id: int | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for a box without area."""
@@ -100,6 +104,7 @@ def _frame_from_json(row: dict[str, Any]) -> LabelledFrame:
                 for key, value in target.items()
                 if key not in NOT_ATTRIBUTES and (value is None or isinstance(value, str))
             },
+            id=target["id"] if isinstance(target.get("id"), int) else None,
         )
         for target in row["targets"]
     ]
@@ -205,7 +210,7 @@ def _score_frame(score: Score, frame: LabelledFrame, targets: Sequence[Target], 
         if index in matches:
             score.found += 1
             score.by_size[size_bin][0] += 1
-            _score_attributes(score, label, targets[matches[index]], space)
+            score_attributes(score, label, targets[matches[index]].attributes, space)
         else:
             score.missed.append(f"{frame.image} x={label.x} y={label.y} {label.w}x{label.h}")
     for index, target in enumerate(targets):
@@ -251,14 +256,17 @@ def boxes_match(label: Box, found: Box) -> bool:
     return inside and 1 / MAX_AREA_RATIO <= ratio <= MAX_AREA_RATIO
 
 
-def _score_attributes(score: Score, label: LabelledBox, target: Target, space: LabelSpace) -> None:
+def score_attributes(
+    score: Score, label: LabelledBox, attributes: Mapping[str, Attribute | FusedAttribute], space: LabelSpace
+) -> None:
+    """Count which attributes of a target that was found are right."""
     names = [head.name for head in space.heads]
     verdicts = []
     for name in (*names, *((space.heading.name,) if space.heading else ())):
         truth = label.attributes.get(name)
         if truth is None:
             continue
-        answer = target.attributes.get(name)
+        answer = attributes.get(name)
         said = answer.label if answer else None
         right = said == truth
         forgiven = right or (name not in names and said is not None and _same_by_symmetry(space, label, truth, said))
@@ -302,6 +310,12 @@ def format_score(score: Score) -> str:
         if labels:
             span = f"{low}-{high - 1} px" if high else f"from {low} px"
             lines.append(f"  recall {span:<12} {found:>4} of {labels:<4} {100 * found / labels:5.1f} %")
+    return "\n".join([*lines, *attribute_lines(score)])
+
+
+def attribute_lines(score: Score) -> list[str]:
+    """Return a line per head."""
+    lines = []
     for name, counts in score.attributes.items():
         share, coverage = 100 * counts.right / counts.known, 100 * counts.answered / counts.known
         raw = f"   raw {100 * counts.right_raw / counts.known:5.1f} %" if counts.right_raw != counts.right else ""
@@ -314,4 +328,4 @@ def format_score(score: Score) -> str:
             f"  all heads      right {score.all_right:>4} of {score.all_known:<4} "
             f"{100 * score.all_right / score.all_known:5.1f} %"
         )
-    return "\n".join(lines)
+    return lines

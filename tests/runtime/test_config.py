@@ -31,7 +31,20 @@ EVERY_FLAG = [
     *("--black-s", "0.1", "--wait-for-camera", "--models", "m", "--segmenter", "s.onnx", "--classifier", "c.onnx"),
     *("--device", "cuda:0", "--threads", "2", "--conf", "0.1", "--mask-threshold", "1", "--abstain", "0.3"),
     *("--abstain", "letter=0.7", "--max-candidates", "7", "--min-size", "3", "--max-size", "99", "--tile", "640x480"),
-    *("--tile-overlap", "32", "--bind", "ipc:///a", "--bind", "tcp://*:1", "--insecure", "--server-key", "k"),
+    *(
+        "--tile-overlap",
+        "32",
+        "--track",
+        "--targets",
+        "t.json",
+        "--bind",
+        "ipc:///a",
+        "--bind",
+        "tcp://*:1",
+        "--insecure",
+        "--server-key",
+        "k",
+    ),
     *("--allowed-clients", "d", "--output", "o", "--overwrite", "--crops", "--crop-bytes-per-s", "9"),
     *(
         "--metrics-port",
@@ -182,7 +195,10 @@ def test_what_is_printed_is_read_back_to_the_same(tmp_path):
     defaults = parse_config(["--camera", "demo"])
     flag_alone = {row.name for row in SETTINGS if not row.in_file}
     same = [name for name in Config.__dataclass_fields__ if getattr(config, name) == getattr(defaults, name)]
-    assert set(same) == flag_alone == {"dry_run", "print_config"}  # or the flags above do not tell of each key
+    assert flag_alone == {"dry_run", "print_config"}
+    assert set(same) == flag_alone | {
+        "track"
+    }  # without it there are no targets to write. Or the flags above do not tell of each key
 
 
 def test_a_name_that_toml_cannot_hold_is_refused():
@@ -203,10 +219,18 @@ def test_a_config_that_is_no_file_is_refused_without_waiting(tmp_path, kind):
         parse_config(["--config", str(path)])
 
 
-def test_an_output_over_the_config_file_is_refused(tmp_path):
+@pytest.mark.parametrize("flag", ["--output", "--targets"])
+def test_an_output_over_the_config_file_is_refused(tmp_path, flag):
     path = toml(tmp_path, 'camera = "demo"\n')
-    with pytest.raises(UsageError, match="is also the file of --config"):
-        parse_config(["--config", path, "--output", path, "--overwrite"])
+    with pytest.raises(UsageError, match=f"^{flag} .* is also the file of --config; give another {flag}"):
+        parse_config(["--config", path, flag, path, "--overwrite"])
+
+
+def test_targets_have_a_file_of_their_own_and_need_tracks():
+    with pytest.raises(UsageError, match=r"--output and --targets are both t\.json"):
+        parse_config(["--camera", "demo", "--output", "t.json", "--targets", "t.json"])
+    with pytest.raises(UsageError, match="--targets lists what --no-track does not follow"):
+        parse_config(["--camera", "demo", "--no-track", "--targets", "t.json"])
 
 
 def docs_table():

@@ -27,6 +27,7 @@ from aerial_runtime.camera.demo import demo_source
 from aerial_runtime.contract import Box, Detections, Health
 from aerial_runtime.daemon import main
 from aerial_runtime.errors import CameraError, ModelError
+from aerial_runtime.targets_file import read_targets
 
 RED, PINK = (0, 0, 255), (200, 0, 255)
 DAEMON = [sys.executable, "-c", "import sys; from aerial_runtime.daemon import main; sys.exit(main())"]
@@ -54,6 +55,21 @@ def fly(folder, models, *flags):
 
 def read_jsonl(path):
     return [msgspec.json.decode(line, type=Detections) for line in path.read_bytes().splitlines()]
+
+
+def test_targets_are_followed_and_listed_at_the_end(tmp_path, flight, tiny_models, capsys):
+    for name in ("f1.png", "f2.png", "f3.png"):
+        (flight / name).write_bytes((flight / "f0.png").read_bytes())
+    output, listed = tmp_path / "out.jsonl", tmp_path / "targets.json"
+    assert fly(flight, tiny_models, "--output", output, "--targets", listed) == 0
+    assert [[target.track_id for target in message.targets] for message in read_jsonl(output)] == [[1]] * 4
+    found = read_targets(listed)
+    assert (found.source, found.frames, [target.sightings for target in found.targets]) == ("flight", 4, [4])
+    assert found.targets[0].attributes["kind"].label == "plain"
+    assert fly(flight, tiny_models, "--targets", listed) == 2
+    assert "targets.json exists; give --overwrite" in capsys.readouterr().err
+    assert fly(flight, tiny_models, "--output", output, "--overwrite", "--no-track") == 0
+    assert b"track_id" not in output.read_bytes()
 
 
 def test_one_message_per_frame_even_when_nothing_was_seen(tmp_path, flight, tiny_models, capsys):

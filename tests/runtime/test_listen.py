@@ -13,12 +13,24 @@ import msgspec
 import pytest
 import zmq
 
-from aerial_runtime.contract import Attribute, Box, Detections, FrameInfo, Target, TimingMs
+from aerial_runtime.contract import (
+    Attribute,
+    Box,
+    Detections,
+    FrameInfo,
+    FusedAttribute,
+    Sighting,
+    Target,
+    TargetEvent,
+    TargetEvents,
+    TimingMs,
+    TrackedTarget,
+)
 from aerial_runtime.health import HealthMonitor
 from aerial_runtime.keys import load_curve_server
 from aerial_runtime.keys import main as keygen
 from aerial_runtime.listen import main
-from aerial_runtime.publish import DETECTIONS, HEALTH, Publisher
+from aerial_runtime.publish import DETECTIONS, HEALTH, TARGETS, Publisher
 
 LISTEN = [sys.executable, "-c", "import sys; from aerial_runtime.listen import main; sys.exit(main())"]
 ATTRIBUTES = {
@@ -218,3 +230,19 @@ def test_ctrl_c_is_the_usual_end(endpoint, publishing, number):
     finally:
         process.kill()
     assert process.returncode == 0
+
+
+def test_a_line_per_event_of_a_target(endpoint, publishing, capsys):
+    sighting = Sighting("f7.png", 7, 0, 0, Box(100, 80, 31, 29))
+    attributes = {
+        "letter": FusedAttribute("A", 0.99, 0.75),
+        "orientation": FusedAttribute("NE", 0.9, 1.0, degrees=41.5),
+    }
+    target = TrackedTarget(3, 4, 0.97, attributes, sighting, sighting, sighting)
+    events = TargetEvents("cam0", 0, 0, [TargetEvent(event, target) for event in ("updated", "final")])
+    publishing(msgspec.json.encode(events), topic=TARGETS)
+    assert main(["--connect", endpoint, "--topic", "targets", "--count", "1", "--timeout", "5"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "updated target 3  A/NE 42°  0.97  4 sightings  31x29 px at 100,80 in f7.png",
+        "final   target 3  A/NE 42°  0.97  4 sightings  31x29 px at 100,80 in f7.png",
+    ]

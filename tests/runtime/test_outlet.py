@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 from aerial_runtime import outlet as outlet_module
+from aerial_runtime.card import load_label_space
 from aerial_runtime.client import Subscriber
 from aerial_runtime.contract import Attribute, Box, Detections, Frame, Target
 from aerial_runtime.crop_jpegs import CropBudget
@@ -21,6 +22,7 @@ from aerial_runtime.jsonl import JsonlWriter
 from aerial_runtime.outlet import QUEUE_FRAMES, Outlet
 from aerial_runtime.pipeline import PipelineResult
 from aerial_runtime.publish import Publisher
+from aerial_runtime.track import Tracker
 
 TARGET = Target(Box(1, 2, 3, 4), 16, 0.9, {"kind": Attribute("plain", 0.8)})
 
@@ -239,3 +241,24 @@ def test_a_subscriber_that_never_reads_delays_no_frame(endpoint, monitor):
                 outlet.put(frame(index), result(*[TARGET] * 50), 0)
     assert len(messages) == 2000
     assert monitor.look().unsent == 0
+
+
+def test_track_ids_stand_in_the_messages_and_events_have_their_topic(tmp_path, endpoint, monitor):
+    path = tmp_path / "out.jsonl"
+    tracker = Tracker(load_label_space("suas"))
+    targets = [Target(Box(x, 100, 40, 40), 1600, 0.9, {}) for x in (100, 300)]
+    with Publisher([endpoint]) as publisher, Subscriber(endpoint, ["targets"], timeout_s=5) as subscriber:
+        with JsonlWriter(path, monitor=monitor) as writer:
+            with Outlet("cam0", {}, publisher, writer, monitor, tracker=tracker, lossless=True) as outlet:
+                for index in range(3):
+                    picture = Frame(np.zeros((480, 640, 3), np.uint8), "f", index, 0, time.monotonic_ns())
+                    outlet.put(picture, result(*targets) if index == 1 else result(), 0)
+                heard = [next(subscriber)]
+            heard.append(next(subscriber))
+    ids = [[target["track_id"] for target in json.loads(line)["targets"]] for line in path.read_bytes().splitlines()]
+    assert ids == [[], [1, 2], []]
+    assert [message.sequence for message in heard] == [0, 1]
+    events = [[(event.event, event.target.track_id) for event in message.events] for message in heard]
+    assert events == [[("new", 1), ("new", 2)], [("final", 1), ("final", 2)]]
+    assert heard[0].events[0].target.last.box == targets[0].box
+    assert json.loads(subscriber.payload)["schema"] == "aerial.targets/1"

@@ -9,13 +9,26 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from aerial_runtime.contract import Detections, Health, detections_json_schema, health_json_schema
+from aerial_runtime.contract import (
+    Detections,
+    Health,
+    TargetEvents,
+    detections_json_schema,
+    flight_targets_json_schema,
+    health_json_schema,
+    targets_json_schema,
+)
 from aerial_runtime.inject import KINDS
 from aerial_runtime.jsonl import DISK_FULL, OUTPUT_FAILED
 from aerial_runtime.watch import BLACK, FROZEN, LOST, WRONG_SIZE
 
 DOCS = Path(__file__).parents[2] / "docs"
-SCHEMAS = {"detections": detections_json_schema, "health": health_json_schema}
+SCHEMAS = {
+    "detections": detections_json_schema,
+    "health": health_json_schema,
+    "targets": targets_json_schema,
+    "flight-targets": flight_targets_json_schema,
+}
 
 
 @pytest.mark.parametrize("topic", SCHEMAS)
@@ -27,7 +40,7 @@ def test_the_committed_schema_is_that_of_the_types(topic):
 def test_the_examples_of_the_page_are_messages():
     page = (DOCS / "protocol.md").read_text()
     examples = re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    for example, message in zip(examples, (Detections, Health), strict=True):
+    for example, message in zip(examples, (Detections, Health, TargetEvents), strict=True):
         assert msgspec.json.decode(msgspec.json.encode(msgspec.json.decode(example, type=message))) == json.loads(
             example
         )

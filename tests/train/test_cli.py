@@ -67,3 +67,28 @@ def test_score_checks_its_limits(tmp_path, capsys):
     assert "missed a x=0 y=0 30x30" in capsys.readouterr().out
     assert cli.main(["score", str(labels), str(empty), "--min-recall", "0.5"]) == 6
     assert "recall is 0.000" in capsys.readouterr().err
+
+
+def test_score_of_a_whole_flight(tmp_path, capsys):
+    labels, flown, plain = tmp_path / "labels.json", tmp_path / "out.jsonl", tmp_path / "plain.jsonl"
+    board = {"id": 0, "x": 0, "y": 0, "w": 30, "h": 30}
+    labels.write_text(json.dumps([{"image": name, "targets": [board]} for name in ("a", "b")]))
+    target = {"box": {"x": 0, "y": 0, "width": 30, "height": 30}, "area_px": 900, "confidence": 1, "attributes": {}}
+    frame = {"index": 0, "width": 64, "height": 64, "captured_utc_ns": 0, "captured_mono_ns": 0}
+    message = {"source": "s", "sequence": 0, "sent_utc_ns": 0, "dropped": 0, "models": {}}
+    message["timing_ms"] = {"age": 0, "segment": 0, "classify": 0, "total": 0}
+    for path, tracks in ((flown, [{"track_id": 1}, {"track_id": 2}]), (plain, [{}, {}])):
+        rows = [
+            message | {"frame": frame | {"name": name}, "targets": [target | track]}
+            for name, track in zip("ab", tracks, strict=True)
+        ]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert cli.main(["score", str(labels), str(flown), "--list"]) == 0
+    out = capsys.readouterr().out
+    assert "targets of the flight 1: once 0  doubled 1  missed 0" in out and "doubled target 0: tracks 1, 2" in out
+    assert cli.main(["score", str(labels), str(flown), "--max-doubled", "0"]) == 6
+    capsys.readouterr()
+    assert cli.main(["score", str(labels), str(plain)]) == 0
+    assert "targets of the flight" not in capsys.readouterr().out
+    assert cli.main(["score", str(labels), str(plain), "--max-doubled", "0"]) == 3
+    assert "fly without --no-track" in capsys.readouterr().err

@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 
 from aerial_runtime.card import load_label_space
-from aerial_runtime.errors import CheckError
+from aerial_runtime.errors import CheckError, InputError
 from aerial_runtime.score import format_score, read_detections, read_labels, score_flight
+from aerial_runtime.score_targets import format_targets, has_ids, score_targets
+from aerial_runtime.targets_file import read_targets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label-space", default="suas", metavar="L", help="class tables: a file or a shipped name (suas)"
     )
-    parser.add_argument("--list", action="store_true", help="also name every missed label and every extra detection")
+    parser.add_argument("--targets", type=Path, metavar="FILE.json", help="what aerial-runtime --targets wrote")
+    parser.add_argument(
+        "--min-frames", type=int, default=1, metavar="N", help="frames in which a target must be whole to count (1)"
+    )
+    parser.add_argument(
+        "--max-doubled", type=int, metavar="N", help="exit with 6 where more targets have two tracks or more"
+    )
+    parser.add_argument("--list", action="store_true", help="also name what was missed, extra or doubled")
     parser.add_argument("--min-recall", type=float, metavar="X", help="exit with 6 where recall is lower, 0..1")
     parser.add_argument("--max-extras", type=float, metavar="X", help="exit with 6 where extras a frame are more")
 
@@ -25,12 +34,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the score; return the exit code. Raises InputError, CheckError."""
     space = load_label_space(args.label_space)
-    score = score_flight(read_labels(args.labels), read_detections(args.detections), space)
+    labels, detections = read_labels(args.labels), read_detections(args.detections)
+    score = score_flight(labels, detections, space)
     print(format_score(score))
+    flight = read_targets(args.targets) if args.targets is not None else None
+    of_targets = None
+    if has_ids(labels, detections):
+        of_targets = score_targets(labels, detections, flight, space, args.min_frames)
+        print(format_targets(of_targets))
+    elif flight is not None or args.max_doubled is not None:
+        raise InputError(
+            "the targets of a flight are scored by the ids of labels and the track ids of detections, and one of them "
+            "is missing; label targets with an id, and fly without --no-track"
+        )
     if args.list:
-        print("\n".join([*(f"missed {row}" for row in score.missed), *(f"extra  {row}" for row in score.extras)]))
+        rows = [*(f"missed {row}" for row in score.missed), *(f"extra  {row}" for row in score.extras)]
+        print("\n".join(rows + (of_targets.wrong if of_targets else [])))
     if args.min_recall is not None and score.recall < args.min_recall:
         raise CheckError(f"recall is {score.recall:.3f}, less than --min-recall {args.min_recall}")
     if args.max_extras is not None and score.extras_per_frame > args.max_extras:
         raise CheckError(f"extras a frame are {score.extras_per_frame:.2f}, more than --max-extras {args.max_extras}")
+    if of_targets is not None and args.max_doubled is not None and of_targets.doubled > args.max_doubled:
+        raise CheckError(f"{of_targets.doubled} targets are doubled, more than --max-doubled {args.max_doubled}")
     return 0
