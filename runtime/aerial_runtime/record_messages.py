@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
-from aerial_runtime.camera.image_file import JPEG_START
 from aerial_runtime.console import labels_of
 from aerial_runtime.contract import DETECTIONS_SCHEMA, HEALTH_SCHEMA, Box, Detections, FrameInfo, Target
 
 CAMERA, ANNOTATIONS, DETECTIONS, HEALTH, EVENTS = "camera", "annotations", "detections", "health", "events"  # topics
+JPEG_START: Final = b"\xff\xd8"
 LINE_LOOP: Final = 2  # of PointsAnnotationType
 INFO, WARNING = 2, 3  # of LogLevel
 LINE_PX, FONT_PX = 2.0, 16.0
