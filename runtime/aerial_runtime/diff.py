@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from mcap.writer import MCAP0_MAGIC
 
 from aerial_runtime import __version__
 from aerial_runtime.config import Parser
@@ -20,7 +21,6 @@ from aerial_runtime.record_messages import DETECTIONS
 from aerial_runtime.say import say
 from aerial_runtime.score import MIN_IOU, iou, read_detections
 
-MCAP_START = b"\x89MCAP"
 GAINED, LOST, RELABELLED, MOVED = "gained", "lost", "re-labelled", "otherwise"
 Key = tuple[str, int]  # name of a frame, and which of those of that name it is
 
@@ -82,7 +82,7 @@ def read_flight(path: Path) -> list[Detections]:
     """Return the detections of a recording or of a file of --output, in order. Raises InputError."""
     try:
         with path.open("rb") as file:
-            is_recording = file.read(len(MCAP_START)) == MCAP_START
+            is_recording = file.read(len(MCAP0_MAGIC)) == MCAP0_MAGIC
     except OSError as error:
         raise InputError(f"cannot read the flight {path} ({error.strerror}); check the path") from error
     if not is_recording:

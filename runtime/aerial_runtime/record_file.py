@@ -14,7 +14,7 @@ import zstandard
 from mcap.exceptions import McapError
 from mcap.records import Attachment, Channel, Chunk, Message, Metadata
 from mcap.stream_reader import StreamReader, breakup_chunk
-from mcap.writer import CompressionType, Writer
+from mcap.writer import MCAP0_MAGIC, CompressionType, Writer
 
 from aerial_runtime import __version__
 from aerial_runtime.errors import InputError
@@ -136,24 +136,16 @@ class Recording:
         """Yield records without the index at the end, which a file cut short does not have; chunks as their records."""
         try:
             with self.path.open("rb") as file:
+                if file.read(len(MCAP0_MAGIC)) != MCAP0_MAGIC:
+                    raise InputError(
+                        f"{self.path} is no recording; give an MCAP file that aerial-runtime --record wrote"
+                    )
+                file.seek(0)
                 records = StreamReader(file, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES).records
-                is_first = True
-                while (record := self._next(records, is_first)) is not None:
-                    is_first = False
+                while (record := _next(records)) is not None:
                     yield from self._opened(record) if isinstance(record, Chunk) else (record,)
         except OSError as error:
             raise InputError(f"cannot read the recording {self.path} ({error.strerror}); check the path") from error
-
-    def _next(self, records: Iterator[Any], is_first: bool) -> Any:
-        """Return the next record; None at the end, and where none can be read."""
-        try:
-            return next(records, None)
-        except DAMAGE as error:
-            if is_first:
-                raise InputError(
-                    f"{self.path} is no recording ({error or 'it is empty'}); give an MCAP file"
-                ) from error
-            return None
 
     def _opened(self, chunk: Chunk) -> list[Any]:
         """Return what is in a chunk; nothing, counted, where it is damaged."""
@@ -162,3 +154,11 @@ class Recording:
         except DAMAGE:
             self.damaged += 1
             return []
+
+
+def _next(records: Iterator[Any]) -> Any:
+    """Return the next record; None at the end, and where none can be read."""
+    try:
+        return next(records, None)
+    except DAMAGE:
+        return None
