@@ -1,4 +1,4 @@
-"""What recording costs the flight on this machine: `python tests/bench/bench_record.py`; exit 1 where a limit is missed.
+"""What recording costs the flight: `python tests/bench/bench_record.py`; exit code 1 where a limit is missed.
 
 The demo flight, 1080p, goes through models and outlet as fast as they take it, with and without a recorder in turn; of
 each pair of rounds the throughput is compared. A camera that gives JPEGs is one whose bytes are stored as they are; of
