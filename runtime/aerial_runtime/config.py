@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from aerial_runtime import __version__
+from aerial_runtime.camera.replay import REPLAY
 from aerial_runtime.config_table import ALL_HEADS, DEFAULT_ENDPOINT, NO_SOCKET, SHIPPED_MODELS, Config
 from aerial_runtime.errors import InputError, UsageError
 from aerial_runtime.settings import Setting, settings_of, toml_value
@@ -43,7 +44,9 @@ def config_of(given: argparse.Namespace) -> Config:
         raise UsageError("no --camera is given; name a folder, an image, a video file, /dev/videoN, or demo")
     config = Config(**found)
     _check_together(config)
-    _check_output(config, file)
+    for flag, path in (("--output", config.output), ("--record", config.record)):
+        if path is not None:
+            _check_written(flag, path, config, file)
     return config
 
 
@@ -75,6 +78,8 @@ def _check_together(config: Config) -> None:
             f"--max-size {config.max_size} is less than --min-size {config.min_size}: nothing would be reported; "
             "correct one of them"
         )
+    if config.output is not None and config.output == config.record:
+        raise UsageError(f"--output and --record are both {config.output}; give two files")
     if config.tile is not None and config.tile_overlap >= min(config.tile):
         tile = "x".join(map(str, config.tile))
         raise UsageError(
@@ -82,19 +87,19 @@ def _check_together(config: Config) -> None:
         )
 
 
-def _check_output(config: Config, file: Path | None) -> None:
-    """Raise UsageError where --output is a file that this flight reads: --overwrite would destroy it."""
+def _check_written(flag: str, written: Path, config: Config, file: Path | None) -> None:
+    """Raise UsageError where a file to write is one that this flight reads: --overwrite would destroy it."""
     read = [
-        ("--camera", Path(config.camera)),
+        ("--camera", Path(config.camera.removeprefix(REPLAY))),
         ("--models", config.models),
         ("--segmenter", config.segmenter or config.models / SEGMENTER_FILE),
         ("--classifier", config.classifier or config.models / CLASSIFIER_FILE),
         ("--server-key", config.server_key),
         ("--config", file),
     ]
-    for flag, path in read:
-        if config.output is not None and path is not None and _is_same_file(config.output, path):
-            raise UsageError(f"--output {config.output} is also the file of {flag}; give another --output")
+    for other, path in read:
+        if path is not None and _is_same_file(written, path):
+            raise UsageError(f"{flag} {written} is also the file of {other}; give another {flag}")
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

@@ -90,6 +90,7 @@ class Pipeline:
         _check_pair(segmenter, classifier)
         self.label_space = classifier.card.label_space
         self.crop_margin = classifier.card.crop_margin
+        self.cards = {"segmenter": segmenter.card, "classifier": classifier.card}
         self.models = {"segmenter": segmenter.sha256, "classifier": classifier.sha256}
         self.provider = " + ".join(sorted({segmenter.provider, classifier.provider}))
 

@@ -33,6 +33,7 @@ EVERY_FLAG = [
     *("--abstain", "letter=0.7", "--max-candidates", "7", "--min-size", "3", "--max-size", "99", "--tile", "640x480"),
     *("--tile-overlap", "32", "--bind", "ipc:///a", "--bind", "tcp://*:1", "--insecure", "--server-key", "k"),
     *("--allowed-clients", "d", "--output", "o", "--overwrite", "--crops", "--crop-bytes-per-s", "9"),
+    *("--record", "r", "--record-frames", "jpeg:80", "--record-fps", "5", "--record-limit", "100"),
     *(
         "--metrics-port",
         "9100",
