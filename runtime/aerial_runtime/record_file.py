@@ -136,10 +136,13 @@ class Recording:
         """Yield records without the index at the end, which a file cut short does not have; chunks as their records."""
         try:
             with self.path.open("rb") as file:
-                if file.read(len(MCAP0_MAGIC)) != MCAP0_MAGIC:
+                start = file.read(len(MCAP0_MAGIC))
+                if not MCAP0_MAGIC.startswith(start):
                     raise InputError(
                         f"{self.path} is no recording; give an MCAP file that aerial-runtime --record wrote"
                     )
+                if len(start) < len(MCAP0_MAGIC):  # cut within its first bytes
+                    return
                 file.seek(0)
                 records = StreamReader(file, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES).records
                 while (record := _next(records)) is not None:
