@@ -179,10 +179,6 @@ def test_a_file_cut_anywhere_reads_back_to_its_last_whole_chunk(path, monitor, r
     cut = path.with_name("cut.mcap")
     for size in [*range(0, len(whole), 97), *(size + step for size in sizes for step in (-1, 0, 1))]:
         cut.write_bytes(whole[:size])
-        if size < 8:
-            with pytest.raises(InputError, match="is no recording; give an MCAP file"):
-                read(cut, DETECTIONS)
-            continue
         found = [message["frame"]["index"] for message in read(cut, DETECTIONS)]
         assert len(found) >= sum(size >= at for at in sizes), size
         assert found == list(range(len(found)))
