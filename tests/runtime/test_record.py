@@ -17,7 +17,7 @@ from mcap.reader import make_reader
 
 from aerial_runtime import record
 from aerial_runtime.contract import Attribute, Box, Detections, Frame, Target
-from aerial_runtime.errors import InputError, ResourceError, UsageError
+from aerial_runtime.errors import ResourceError, UsageError
 from aerial_runtime.health import HealthMonitor
 from aerial_runtime.outlet import Outlet
 from aerial_runtime.pipeline import PipelineResult
