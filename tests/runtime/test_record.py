@@ -53,6 +53,11 @@ def pictures(path):
     return [base64.b64decode(picture["data"]) for picture in read(path, CAMERA)]
 
 
+def count_on_disk(path):
+    """Return how many frames stand in a file that is being written."""
+    return len(read(path, DETECTIONS)) if path.exists() and path.stat().st_size else 0
+
+
 def wait_until(is_so):
     for _ in range(500):
         if is_so():
@@ -173,7 +178,7 @@ def test_a_file_cut_anywhere_reads_back_to_its_last_whole_chunk(path, monitor, r
         sizes = []
         for index in range(6):
             fly(recorder, monitor, [frame(index)])
-            wait_until(lambda index=index: path.exists() and len(read(path, DETECTIONS)) == index + 1)
+            wait_until(lambda index=index: count_on_disk(path) == index + 1)
             sizes.append(path.stat().st_size)
     whole = path.read_bytes()
     cut = path.with_name("cut.mcap")
@@ -194,7 +199,7 @@ def test_a_damaged_chunk_costs_only_itself(path, monitor, recorder_of, monkeypat
         sizes = []
         for index in range(3):
             fly(recorder, monitor, [frame(index)])
-            wait_until(lambda index=index: path.exists() and len(read(path, DETECTIONS)) == index + 1)
+            wait_until(lambda index=index: count_on_disk(path) == index + 1)
             sizes.append(path.stat().st_size)
     data = bytearray(path.read_bytes())
     middle = data.index(b"zstd", sizes[0]) + 5000
@@ -212,7 +217,7 @@ def test_a_chunk_is_on_the_disk_within_a_second_while_frames_come(path, monitor,
             fly(recorder, monitor, [frame(index)])
             time.sleep(0.1)
             if time.monotonic() - start_s > 1.3:
-                assert len(read(path, DETECTIONS)) >= 3
+                assert count_on_disk(path) >= 3
                 return
     raise AssertionError("too slow")
 
@@ -306,17 +311,21 @@ def test_a_thread_that_cannot_keep_up_holds_up_no_live_flight_and_every_file_fli
 
 def test_the_limit_holds_pictures_go_first_and_the_flight_goes_on(path, monitor, recorder_of, monkeypatch):
     monkeypatch.setattr(record, "SYNC_S", 0.05)
-    limit_bytes = 300_000
+    limit_bytes = 2_000_000
+    large = RNG.integers(0, 256, (96, 128, 3), np.uint8)
     with recorder_of(limit_bytes=limit_bytes) as recorder:
-        fly(recorder, monitor, [frame(index) for index in range(100)])
+        fly(recorder, monitor, [frame(index, image_bgr=large) for index in range(70)])
         wait_until(lambda: reasons(monitor) == ["record-limit"])
     assert path.stat().st_size <= limit_bytes
-    stored, told = len(pictures(path)), len(read(path, DETECTIONS))
-    assert 5 < stored < told <= 100
-    assert recorder.unrecorded == recorder.beyond_limit >= 100 - stored
-    assert monitor.look().unrecorded == recorder.unrecorded
+    found = pictures(path)
+    assert 0.8 * limit_bytes < sum(map(len, found)) < 0.9 * limit_bytes
+    assert len(read(path, DETECTIONS)) == 70
+    assert recorder.unrecorded == recorder.beyond_limit == 70 - len(found) == monitor.look().unrecorded
     with path.open("rb") as file:
-        assert make_reader(file).get_summary().statistics.channel_message_counts[1] == stored
+        assert make_reader(file).get_summary().statistics.channel_message_counts[1] == len(found)
+    with recorder_of("none", limit_bytes=100_000, overwrite=True) as recorder:
+        fly(recorder, monitor, [frame(index) for index in range(1000)], *[TARGET] * 20)
+    assert 0 < len(read(path, DETECTIONS)) < 1000 and path.stat().st_size <= 100_000
 
 
 def test_an_existing_recording_is_kept_until_the_first_message(path, monitor, recorder_of):
