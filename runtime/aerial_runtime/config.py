@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from aerial_runtime import __version__
+from aerial_runtime import BUILD
 from aerial_runtime.camera.replay import REPLAY
 from aerial_runtime.config_table import ALL_HEADS, DEFAULT_ENDPOINT, NO_SOCKET, SHIPPED_MODELS, Config
 from aerial_runtime.errors import InputError, UsageError
@@ -185,7 +185,7 @@ def config_parser(command: str, about: str) -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with these flags as keys")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {BUILD}")
     groups: dict[str, Any] = {}
     for row in SETTINGS:
         if row.group not in groups:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from aerial_runtime import __version__
+from aerial_runtime import BUILD
 from aerial_runtime.contract import F32, Health, HealthReason, Percentiles
 from aerial_runtime.log import note, warn
 from aerial_runtime.machine import Readings
@@ -147,7 +147,7 @@ class HealthMonitor:
                 sequence=self._sequence,
                 sent_utc_ns=utc_ns,
                 sent_mono_ns=now_ns,
-                version=__version__,
+                version=BUILD,
                 state="degraded" if self._state == "running" and self._reasons else self._state,
                 reasons=list(self._reasons.values()),
                 uptime_s=round((now_ns - self._start_ns) / 1e9, 3),
