@@ -5,7 +5,7 @@ FLIGHT := .venv-flight
 DEV := .venv
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench bench-training soak setup clean
+.PHONY: demo test check check-aarch64 lock test-image bench bench-training soak setup clean
 
 demo: $(FLIGHT)/.installed  ## install the flight package alone and fly the shipped demo flight
 	$(FLIGHT)/bin/aerial-runtime --camera demo
@@ -18,6 +18,15 @@ check: setup
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
+
+check-aarch64: setup  ## everything that flies has a wheel for a Jetson; asks the package index, downloads nothing
+	$(DEV)/bin/python docker/check_aarch64.py
+
+lock:  ## pin and hash what the image installs; needs uv
+	sh docker/lock.sh
+
+test-image: setup  ## build the flight image without Docker and fly it: root, buildah and debootstrap; ten minutes
+	$(DEV)/bin/python tests/system/image.py
 
 bench: setup  ## speed of the whole pipeline beside its models, of a video, the link and scenes; PEER=file.onnx beside us
 	$(DEV)/bin/python tests/bench/bench_pipeline.py

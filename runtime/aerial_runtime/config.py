@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from aerial_runtime import __version__
+from aerial_runtime import BUILD
+from aerial_runtime.camera.replay import REPLAY
 from aerial_runtime.config_table import ALL_HEADS, DEFAULT_ENDPOINT, NO_SOCKET, SHIPPED_MODELS, Config
 from aerial_runtime.errors import InputError, UsageError
 from aerial_runtime.settings import Setting, settings_of, toml_value
@@ -44,7 +44,9 @@ def config_of(given: argparse.Namespace) -> Config:
         raise UsageError("no --camera is given; name a folder, an image, a video file, /dev/videoN, or demo")
     config = Config(**found)
     _check_together(config)
-    _check_output(config, file)
+    for flag, path in (("--output", config.output), ("--record", config.record), ("--targets", config.targets)):
+        if path is not None:
+            _check_written(flag, path, config, file)
     return config
 
 
@@ -78,6 +80,9 @@ def _check_together(config: Config) -> None:
             f"--max-size {config.max_size} is less than --min-size {config.min_size}: nothing would be reported; "
             "correct one of them"
         )
+    written = [path for path in (config.output, config.record, config.targets) if path is not None]
+    if len(set(written)) < len(written):
+        raise UsageError("two of --output, --record and --targets are one file; give each its own")
     if config.tile is not None and config.tile_overlap >= min(config.tile):
         tile = "x".join(map(str, config.tile))
         raise UsageError(
@@ -85,22 +90,19 @@ def _check_together(config: Config) -> None:
         )
 
 
-def _check_output(config: Config, file: Path | None) -> None:
+def _check_written(flag: str, written: Path, config: Config, file: Path | None) -> None:
     """Raise UsageError where a file to write is one that this flight reads: --overwrite would destroy it."""
     read = [
-        ("--camera", Path(config.camera)),
+        ("--camera", Path(config.camera.removeprefix(REPLAY))),
         ("--models", config.models),
         ("--segmenter", config.segmenter or config.models / SEGMENTER_FILE),
         ("--classifier", config.classifier or config.models / CLASSIFIER_FILE),
         ("--server-key", config.server_key),
         ("--config", file),
     ]
-    written = [("--output", config.output), ("--targets", config.targets)]
-    if config.output is not None and config.output == config.targets:
-        raise UsageError(f"--output and --targets are both {config.output}; give another --targets")
-    for (ours, output), (flag, path) in itertools.product(written, read):
-        if output is not None and path is not None and _is_same_file(output, path):
-            raise UsageError(f"{ours} {output} is also the file of {flag}; give another {ours}")
+    for other, path in read:
+        if path is not None and _is_same_file(written, path):
+            raise UsageError(f"{flag} {written} is also the file of {other}; give another {flag}")
 
 
 def _is_same_file(one: Path, other: Path) -> bool:
@@ -186,7 +188,7 @@ def config_parser(command: str, about: str) -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with these flags as keys")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {BUILD}")
     groups: dict[str, Any] = {}
     for row in SETTINGS:
         if row.group not in groups:

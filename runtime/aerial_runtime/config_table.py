@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from aerial_runtime.record import FRAMES_PATTERN, LIMIT_MB, ORIGINAL
 from aerial_runtime.segment import MAX_CANDIDATES
 from aerial_runtime.settings import REQUIRED, many, number, path, setting, shares, size, switch, text, whole
 from aerial_runtime.tile import OVERLAP_PX
@@ -22,6 +23,7 @@ PIXEL_FORMATS = text("FOURCC", "four letters or digits, such as MJPG or YUYV", r
 CAMERAS = text("URI", "a camera, a video, a folder, a picture, a glob, or demo")
 ENDPOINTS = text("ENDPOINT", f"a ZeroMQ endpoint such as {DEFAULT_ENDPOINT}, or {NO_SOCKET}")
 FAULTS = text("KIND@TIME", "a fault such as camera-freeze@10s or camera-loss@10s+5s")
+RECORD_FRAMES = text("FRAMES", "original, png, jpeg:1 to jpeg:100, or none", FRAMES_PATTERN)
 LOGS = text("FORMAT", "console or json", "console|json")
 
 CAMERA, MODELS, DETECTIONS, OUT, LIFE = "Camera", "Models", "Detections", "Out", "Life"
@@ -124,7 +126,22 @@ class Config:
     targets: Path | None = setting(
         None, path("FILE.json"), "at the end, write all targets of the flight to this file", OUT, said="no file"
     )
-    overwrite: bool = setting(False, switch(), "replace an existing --output and --targets", OUT)
+    record: Path | None = setting(
+        None, path("FILE.mcap"), "also record the flight to this file: frames, detections, health, events, cards", OUT,
+        said="no file",
+    )  # fmt: skip
+    record_frames: str = setting(
+        ORIGINAL, RECORD_FRAMES, "pictures to record: original (the camera's own bytes, or PNG), png, jpeg:QUALITY "
+        "or none", OUT, said=ORIGINAL,
+    )  # fmt: skip
+    record_fps: float | None = setting(
+        None, number(0.01, 1000, "Hz"), "pictures a second to record, at most; what is told of each frame is always",
+        OUT, said="every frame",
+    )  # fmt: skip
+    record_limit: int = setting(
+        LIMIT_MB, whole(1, 1_000_000_000, "MB"), "size of the recording, at most; then the flight goes on without", OUT
+    )
+    overwrite: bool = setting(False, switch(), "replace an existing --output, --targets and --record", OUT)
     crops: bool = setting(False, switch(), "send a picture of each target, as JPEG", OUT)
     crop_bytes_per_s: int = setting(
         100_000, whole(1, 1_000_000_000, "bytes"), "bytes of pictures a second at most; sure targets go first", OUT

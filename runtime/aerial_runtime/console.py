@@ -13,7 +13,7 @@ from aerial_runtime.pipeline import PipelineResult
 from aerial_runtime.say import say
 
 STAGES = ("segment", "classify", "total", "age")
-LOSSES = ("dropped", "unreadable", "failed", "unsent", "unwritten")
+LOSSES = ("dropped", "unreadable", "failed", "unsent", "unwritten", "unrecorded")
 LAST_FRAMES = 10_000  # for the percentiles: bounds the memory of a flight of hours
 
 

@@ -33,6 +33,7 @@ class Frame:
 
     image_bgr: uint8 [H, W, 3], C-contiguous, sensor pixels (EXIF rotation ignored).
     name: file name, or `source:index`. index: counts every frame of the source from 0, lost ones too.
+    encoded: the JPEG or PNG file that the picture was decoded from, where the source had one.
     """
 
     image_bgr: U8
@@ -40,6 +41,7 @@ class Frame:
     index: int
     captured_utc_ns: int
     captured_mono_ns: int
+    encoded: bytes | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError where the picture is not what every stage relies on."""
@@ -148,8 +150,9 @@ class Health(msgspec.Struct, frozen=True, rename={"schema_": "schema"}):
 
     frames: published since the start. frame_rate: frames a second over the last ten. dropped: lost because we were
     late. unreadable: came, but could not be decoded. failed: the models failed on them. unsent: messages that were
-    not handed to the socket. unwritten: lines that the output file lacks. age_ms: capture to send; absent while no
-    frame has come. stage_ms: stage -> median. What this machine does not tell is absent.
+    not handed to the socket. unwritten: lines that the output file lacks. unrecorded: frames and other messages that
+    the recording lacks. age_ms: capture to send; absent while no frame has come. stage_ms: stage -> median. What this
+    machine does not tell is absent.
     """
 
     source: str
@@ -170,6 +173,7 @@ class Health(msgspec.Struct, frozen=True, rename={"schema_": "schema"}):
     provider: str
     models: dict[str, str]
     stage_ms: dict[str, float]
+    unrecorded: int = 0
     age_ms: Percentiles | msgspec.UnsetType = msgspec.UNSET
     temperatures_c: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
     clocks_mhz: dict[str, float] | msgspec.UnsetType = msgspec.UNSET

@@ -21,6 +21,7 @@ from aerial_runtime.bundle import Bundle
 from aerial_runtime.camera import CameraOptions, open_source
 from aerial_runtime.camera.base import without_password
 from aerial_runtime.capture import Capture
+from aerial_runtime.card import card_to_json
 from aerial_runtime.config import CLASSIFIER_FILE, NO_SOCKET, SEGMENTER_FILE, Config, parse_config, toml_of
 from aerial_runtime.console import FlightLog
 from aerial_runtime.crop_jpegs import CropBudget
@@ -36,6 +37,7 @@ from aerial_runtime.metrics import MetricsServer
 from aerial_runtime.outlet import Outlet
 from aerial_runtime.pipeline import DetectOptions, Pipeline
 from aerial_runtime.publish import Publisher, is_within_machine
+from aerial_runtime.record import Recorder, RecordOptions
 from aerial_runtime.say import say, utf8
 from aerial_runtime.score import format_score, read_labels, score_flight
 from aerial_runtime.score_targets import format_targets, has_ids, score_targets
@@ -74,7 +76,7 @@ def run(config: Config) -> int:
         watchdog.extend_start(START_S)
         faults = stack.enter_context(Faults([parse_fault(text) for text in config.inject]))
         monitor = HealthMonitor(config.source or without_password(config.camera), utc_ns=faults.utc_ns)
-        stack.enter_context(MachineWatch(monitor.machine, config.output))
+        stack.enter_context(MachineWatch(monitor.machine, config.output or config.record))
         if config.metrics_port is not None:
             stack.enter_context(MetricsServer(config.metrics_port, monitor))
         # The sockets first: listeners find them while the models load, so they miss no frame.
@@ -91,13 +93,14 @@ def run(config: Config) -> int:
         # Nothing is written before the first message, so an old file survives whatever is wrong up to here.
         lossless = not capture.live
         writer = open_writer(config, monitor, lossless, faults, stack)
+        recorder = open_recorder(config, name, pipeline, monitor, lossless, faults, stack)
         log = FlightLog(config.quiet, keep=capture.truth_path is not None)
         targets_file = TargetsFile(config.targets, config.overwrite) if config.targets is not None else None
         tracker = Tracker(pipeline.label_space, pipeline.abstain) if config.track else None
         crops = CropBudget(config.crop_bytes_per_s, pipeline.crop_margin) if config.crops else None
         outlet = Outlet(
             name, pipeline.models, publisher, writer, monitor,
-            tracker=tracker, crops=crops, lossless=lossless, on_message=[log], stop=stop,
+            recorder=recorder, tracker=tracker, crops=crops, lossless=lossless, on_message=[log], stop=stop,
         )  # fmt: skip
         try:
             with outlet:
@@ -111,12 +114,16 @@ def run(config: Config) -> int:
                     watchdog.stopping()
             if writer is not None:
                 writer.close()
+            if recorder is not None:
+                recorder.close()
         finally:
             if log.frames or stop.is_set():
                 say(log.summary(capture.unreadable, capture.dropped, pipeline.provider))
+                if recorder is not None:
+                    say(recorder.summary())
             if tracker is not None and targets_file is not None and tracker.frames:
                 targets_file.write(tracker.flight(utf8(name)))
-        _judge(config, capture, pipeline, log, writer, tracker, stop)
+        _judge(config, capture, pipeline, log, writer, recorder, tracker, stop)
     return 0
 
 
@@ -144,6 +151,7 @@ def _judge(
     pipeline: Pipeline,
     log: FlightLog,
     writer: JsonlWriter | None,
+    recorder: Recorder | None,
     tracker: Tracker | None,
     stop: threading.Event,
 ) -> None:
@@ -152,6 +160,12 @@ def _judge(
         raise ResourceError(
             f"{writer.unwritten} lines could not be written to the output {config.output}; free the disk, "
             "what is written is whole"
+        )
+    lost = 0 if recorder is None else recorder.unrecorded - recorder.beyond_limit  # the limit was asked for
+    if lost:
+        raise ResourceError(
+            f"{lost} frames and other messages are not in the recording {config.record}; free the disk, give "
+            "--record-fps or jpeg for --record-frames, what is recorded is whole"
         )
     if stop.is_set():
         return
@@ -186,6 +200,29 @@ def open_writer(
         return None
     writer = JsonlWriter(config.output, config.overwrite, monitor=monitor, lossless=lossless, writing=faults.writing)
     return stack.enter_context(writer)
+
+
+def open_recorder(
+    config: Config,
+    source: str,
+    pipeline: Pipeline,
+    monitor: HealthMonitor,
+    lossless: bool,
+    faults: Faults,
+    stack: ExitStack,
+) -> Recorder | None:
+    """Open --record, to be closed by `stack`. Raises UsageError or ResourceError."""
+    if config.record is None:
+        return None
+    options = RecordOptions(config.record_frames, config.record_fps, config.record_limit * 1_000_000)
+    about = {"source": source, "provider": pipeline.provider, **pipeline.models}
+    cards = {role: card_to_json(card) for role, card in pipeline.cards.items()}
+    recorder = Recorder(
+        config.record, options, about, cards,
+        monitor=monitor, overwrite=config.overwrite, lossless=lossless, writing=faults.writing,
+    )  # fmt: skip
+    monitor.listen(recorder.event)
+    return stack.enter_context(recorder)
 
 
 def camera_options(config: Config) -> CameraOptions:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from aerial_runtime import __version__
+from aerial_runtime import BUILD
 from aerial_runtime.contract import F32, Health, HealthReason, Percentiles
 from aerial_runtime.log import note, warn
 from aerial_runtime.machine import Readings
@@ -27,6 +27,7 @@ DISK_LOW_MIB: Final = 500.0  # some half an hour of messages with ten targets at
 READINGS_OLD_S: Final = 10.0  # older ones say nothing of now
 PERCENTILES_OVER_S, RATE_OVER_S = 60.0, 10.0
 LAST_FRAMES: Final = 6000  # a minute at 100 frames/s: bounds the memory
+COUNTS: Final = ("dropped", "unreadable", "failed", "unsent", "unwritten", "unrecorded")
 STAGES: Final = ("segment", "classify", "total")
 
 
@@ -50,12 +51,13 @@ class HealthMonitor:
         self._state: Literal["starting", "running", "stopping"] = "starting"
         self._reasons: dict[str, HealthReason] = {}
         self._news = deque[tuple[str, str | None]]()  # reasons that came (text) and went (None), not logged yet
-        self._counts: dict[str, Any] = dict.fromkeys(("dropped", "unreadable", "failed", "unsent", "unwritten"), 0)
+        self._counts: dict[str, Any] = dict.fromkeys(COUNTS, 0)
         self._provider, self._models = "", dict[str, str]()
         self._readings, self._read_ns = Readings(), mono_ns()
         self._start_ns = self._running_ns = self._turn_ns = mono_ns()
         self._offset_ns = utc_ns() - mono_ns()
         self._jump_ns: int | None = None
+        self._listeners: list[Callable[[str, str | None], None]] = []
         self._sequence = self._frames = 0
         # Rings over the last frames: when each ended (monotonic), and its age, segment, classify, total in ms.
         self._ended_ns = np.zeros(LAST_FRAMES, np.int64)
@@ -92,7 +94,7 @@ class HealthMonitor:
             self._frames += 1
 
     def count(self, **numbers: int) -> None:
-        """Set numbers since the start, by the names that `Health` has: dropped, unreadable, failed, unsent, unwritten.
+        """Set numbers since the start, by the names that `Health` has: those of COUNTS.
 
         Raises ValueError for another name.
         """
@@ -110,6 +112,13 @@ class HealthMonitor:
         with self._lock:
             self._reason(code, text)
         self._log_news()
+
+    def listen(self, call: Callable[[str, str | None], None]) -> None:
+        """Have `call` told of each reason that comes (code, text) or goes (code, None).
+
+        It is called in any thread, and must not wait.
+        """
+        self._listeners.append(call)
 
     def machine(self, readings: Readings) -> None:
         """Take a look at the machine; sets and clears `hot` and `disk-low`."""
@@ -138,7 +147,7 @@ class HealthMonitor:
                 sequence=self._sequence,
                 sent_utc_ns=utc_ns,
                 sent_mono_ns=now_ns,
-                version=__version__,
+                version=BUILD,
                 state="degraded" if self._state == "running" and self._reasons else self._state,
                 reasons=list(self._reasons.values()),
                 uptime_s=round((now_ns - self._start_ns) / 1e9, 3),
@@ -190,6 +199,8 @@ class HealthMonitor:
         with suppress(IndexError):  # empty; another thread may have taken the last one
             while True:
                 code, text = self._news.popleft()
+                for call in self._listeners:
+                    call(code, text)
                 if text is None:
                     note(f"{code} over", f"{code} is over")
                 else:
@@ -248,4 +259,4 @@ def _disk_low(readings: Readings) -> str | None:
     free_mib = readings.disk_free_mib
     if free_mib is None or free_mib >= DISK_LOW_MIB:
         return None
-    return f"{free_mib:.0f} MiB are left on the disk of --output; make room"
+    return f"{free_mib:.0f} MiB are left on the disk of --output or --record; make room"

@@ -51,7 +51,7 @@ KINDS: Final = {
     "camera-black": Kind("the camera gives black pictures", 6, BLACK, 4, 1),
     "corrupt-frame": Kind("a frame cannot be decoded: counted as unreadable, no message", 0, None),
     "slow-subscriber": Kind("a subscriber connects and never reads: it alone loses messages", 10, None),
-    "disk-full": Kind("every write of --output fails with ENOSPC", 5, "disk-full", 1, 2),
+    "disk-full": Kind("every write of --output and --record fails with ENOSPC", 5, "disk-full", 1, 2),
     "backend-error": Kind("inference fails: the frame is counted as failed, no message", 0, "backend-error", 1, 11),
     "clock-jump": Kind("UTC is an hour ahead, then right again: two jumps", 5, "clock-jump", 1, 12),
 }

@@ -16,7 +16,7 @@ import zmq
 from zmq.auth import load_certificate
 from zmq.utils import z85
 
-from aerial_runtime import __version__
+from aerial_runtime import BUILD, __version__
 from aerial_runtime.config import Parser
 from aerial_runtime.errors import InputError, ResourceError, UsageError, run_command
 from aerial_runtime.log import warn
@@ -124,5 +124,5 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="folder for the keys; the aircraft's pair is made if it is not there")
     add("--client", action="append", default=[], metavar="NAME", help="make a pair for this client; repeatable")
-    add("--version", action="version", version=f"%(prog)s {__version__}")
+    add("--version", action="version", version=f"%(prog)s {BUILD}")
     return parser

@@ -6,7 +6,7 @@ import argparse
 import signal
 from collections.abc import Sequence
 
-from aerial_runtime import __version__
+from aerial_runtime import BUILD
 from aerial_runtime.client import MESSAGES, Message, Subscriber
 from aerial_runtime.config import DEFAULT_ENDPOINT, Parser
 from aerial_runtime.console import event_line, health_line, target_line
@@ -116,5 +116,5 @@ def _parser() -> Parser:
     add("--json", action="store_true", help="print each message as it came, one JSON object a line")
     add("--count", type=_count, metavar="N", help="end after so many messages (default: never)")
     add("--timeout", type=_seconds, metavar="S", help="end after so many seconds without a message (default: never)")
-    add("--version", action="version", version=f"%(prog)s {__version__}")
+    add("--version", action="version", version=f"%(prog)s {BUILD}")
     return parser

@@ -88,6 +88,7 @@ def _metrics(health: Health) -> Iterator[tuple[str, str, str, Samples]]:
         ("frames_failed", "Frames on which the models failed.", health.failed),
         ("messages_unsent", "Messages not handed to the socket.", health.unsent),
         ("lines_unwritten", "Lines that the output file lacks.", health.unwritten),
+        ("messages_unrecorded", "Frames and other messages that the recording lacks.", health.unrecorded),
     ):
         yield f"aerial_{name}_total", "counter", text, [({}, number)]
 

@@ -17,6 +17,7 @@ from aerial_runtime.health import HealthMonitor
 from aerial_runtime.jsonl import JsonlWriter
 from aerial_runtime.pipeline import PipelineResult
 from aerial_runtime.publish import DETECTIONS, HEALTH, TARGETS, Publisher
+from aerial_runtime.record import Recorder
 from aerial_runtime.say import utf8
 from aerial_runtime.track import Tracker
 
@@ -30,7 +31,7 @@ OnMessage = Callable[[Detections, PipelineResult], object]
 
 
 class Outlet:
-    """Numbers messages, encodes each once, hands it to the sockets and the file, then calls `on_message`.
+    """Numbers messages, encodes each once, hands it to the sockets and the files, then calls `on_message`.
 
     Everything behind `put` happens in the outlet's own thread, `on_message` too. Frames are neither copied nor
     changed. A `with` block starts and ends the thread.
@@ -44,6 +45,7 @@ class Outlet:
         writer: JsonlWriter | None,
         monitor: HealthMonitor,
         *,
+        recorder: Recorder | None = None,
         tracker: Tracker | None = None,
         crops: CropBudget | None = None,
         lossless: bool = False,
@@ -59,6 +61,7 @@ class Outlet:
         self._models = models
         self._publisher = publisher
         self._writer = writer
+        self._recorder = recorder
         self._monitor = monitor
         self._tracker = tracker
         self._crops = crops if publisher is not None else None  # a file holds none
@@ -122,6 +125,8 @@ class Outlet:
             self._publisher.send(DETECTIONS, [payload, *crops])
         if self._writer is not None:
             self._writer.put(payload)
+        if self._recorder is not None:
+            self._recorder.frame(frame, message, payload)
         self._publish_events(events)
         times = message.timing_ms
         self._monitor.frame(times.age, times.segment, times.classify, times.total)
@@ -144,8 +149,14 @@ class Outlet:
     def _publish_health(self) -> None:
         unsent = self._late + (self._publisher.unsent if self._publisher is not None else 0)
         self._monitor.count(unsent=unsent)
+        if self._publisher is None and self._recorder is None:
+            return
+        health = self._monitor.snapshot()
+        payload = self._encoder.encode(health)
         if self._publisher is not None:
-            self._publisher.send(HEALTH, [self._encoder.encode(self._monitor.snapshot())])
+            self._publisher.send(HEALTH, [payload])
+        if self._recorder is not None:
+            self._recorder.message(HEALTH, payload, health.sent_utc_ns)
 
     def close(self) -> None:
         """Publish what is queued and the last health, in CLOSE_S at most. Raises what has ended the thread."""

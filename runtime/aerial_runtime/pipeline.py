@@ -96,6 +96,7 @@ class Pipeline:
         self.label_space = classifier.card.label_space
         self.abstain = self._classify.abstain
         self.crop_margin = classifier.card.crop_margin
+        self.cards = {"segmenter": segmenter.card, "classifier": classifier.card}
         self.models = {"segmenter": segmenter.sha256, "classifier": classifier.sha256}
         self.provider = " + ".join(sorted({segmenter.provider, classifier.provider}))
 

@@ -24,6 +24,7 @@ from aerial_runtime.inject import Faults
 from aerial_runtime.machine import MIB, read_machine
 from aerial_runtime.metrics import MetricsServer
 from aerial_runtime.outlet import detections_of
+from aerial_runtime.output_file import RECORDING, OutputFile
 from aerial_runtime.pipeline import Pipeline, PipelineResult
 from aerial_runtime.publish import is_within_machine
 
@@ -205,6 +206,17 @@ def check_output(config: Config, seen: Seen, stack: ExitStack) -> Check:
     problem = None if minutes >= MIN_DISK_MINUTES else f"make room on the disk of {config.output}, or name another"
     measured = f"{config.output} can be written, for {minutes:,.0f} minutes ({free_mib:,.0f} MiB free)"
     return judged("output", measured, f">= {MIN_DISK_MINUTES:.0f} minutes", problem)
+
+
+def check_record(config: Config, path: Path) -> Check:
+    """Tell whether the disk has room for the recording at its limit."""
+    OutputFile(path, RECORDING, config.overwrite, monitor=HealthMonitor("preflight")).close()
+    free_mib = read_machine(path).disk_free_mib
+    if free_mib is None:
+        return judged("record", f"{path} can be written", "", None)
+    limit_mib = config.record_limit * 1e6 / MIB
+    problem = None if free_mib >= limit_mib else f"make room on the disk of {path}, or give a lower --record-limit"
+    return judged("record", f"{path} can be written, {free_mib:,.0f} MiB free", f">= {limit_mib:,.0f} MiB", problem)
 
 
 def check_clock(config: Config, now_s: float) -> Check:

@@ -109,7 +109,7 @@ def test_the_demo_brings_its_truth(tmp_path):
         ("rtsp://\ud800", UsageError, "names nothing"),
         ("rtsp://127.0.0.1:1/\udcff", InputError, "is no UTF-8"),
         ("/dev/\udcff", CameraError, "there is no camera"),
-        ("replay:flight.mcap", UsageError, "replay:flight.mcap"),
+        ("replay:flight.mcap", InputError, "flight.mcap"),
         ("videotestsrc ! 'appsink", UsageError, "check the quotes"),
         ("! ! appsink", UsageError, "starts with no element"),
         ("--version ! appsink", UsageError, "starts with no element"),

@@ -46,6 +46,7 @@ EVERY_FLAG = [
         "k",
     ),
     *("--allowed-clients", "d", "--output", "o", "--overwrite", "--crops", "--crop-bytes-per-s", "9"),
+    *("--record", "r", "--record-frames", "jpeg:80", "--record-fps", "5", "--record-limit", "100"),
     *(
         "--metrics-port",
         "9100",

@@ -55,7 +55,7 @@ def monitor():
     monitor.state_is("running")
     for _ in range(3):
         monitor.frame(61.5, 40.0, 5.0, 46.0)
-    monitor.count(dropped=4, unreadable=5, failed=6, unsent=7, unwritten=8)
+    monitor.count(dropped=4, unreadable=5, failed=6, unsent=7, unwritten=8, unrecorded=9)
     return monitor
 
 
@@ -99,6 +99,7 @@ def test_every_number_of_health_is_a_metric(monitor):
         ("aerial_frames_failed_total",): 6,
         ("aerial_messages_unsent_total",): 7,
         ("aerial_lines_unwritten_total",): 8,
+        ("aerial_messages_unrecorded_total",): 9,
         ("aerial_frames_per_second",): 3,
         ("aerial_frame_age_seconds", ("quantile", "0.5")): 0.0615,
         ("aerial_frame_age_seconds", ("quantile", "0.95")): 0.0615,

@@ -211,6 +211,18 @@ def test_a_disk_that_is_soon_full(flags, tmp_path, monkeypatch):
     assert (tmp_path / "out.jsonl").read_text() == "old\n"
 
 
+def test_a_disk_without_room_for_the_recording(flags, tmp_path, monkeypatch):
+    path = tmp_path / "flight.mcap"
+    record = ["--record", path, "--record-limit", "100"]
+    monkeypatch.setattr(preflight_checks, "read_machine", lambda *_: Readings(disk_free_mib=96.0))
+    assert rows(*flags, *record)["record"].go
+    monkeypatch.setattr(preflight_checks, "read_machine", lambda *_: Readings(disk_free_mib=95.0))
+    no_go(rows(*flags, *record)["record"], "--record-limit")
+    path.write_text("old\n")
+    no_go(rows(*flags, *record)["record"], "--overwrite")
+    assert path.read_text() == "old\n"
+
+
 def test_a_clock_that_has_lost_the_time(flags, tmp_path):
     config = parse_config(flags)
     assert preflight_checks.check_clock(config, time.time()).go

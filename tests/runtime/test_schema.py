@@ -19,7 +19,8 @@ from aerial_runtime.contract import (
     targets_json_schema,
 )
 from aerial_runtime.inject import KINDS
-from aerial_runtime.jsonl import DISK_FULL, OUTPUT_FAILED
+from aerial_runtime.output_file import OUTPUT, RECORDING
+from aerial_runtime.record import LIMIT
 from aerial_runtime.watch import BLACK, FROZEN, LOST, WRONG_SIZE
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -48,7 +49,9 @@ def test_the_examples_of_the_page_are_messages():
 
 def test_the_page_names_every_reason():
     page = (DOCS / "protocol.md").read_text()
-    reasons = {LOST, FROZEN, BLACK, WRONG_SIZE, DISK_FULL, OUTPUT_FAILED} | {kind.reason for kind in KINDS.values()}
+    reasons = {LOST, FROZEN, BLACK, WRONG_SIZE, LIMIT, OUTPUT.full, OUTPUT.failed, RECORDING.full, RECORDING.failed} | {
+        kind.reason for kind in KINDS.values()
+    }
     assert {reason for reason in reasons if reason is not None and f"`{reason}`" not in page} == set()
 
 

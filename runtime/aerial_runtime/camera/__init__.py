@@ -13,6 +13,7 @@ from aerial_runtime.camera.files import FileSource, images_in, images_like
 from aerial_runtime.camera.gstreamer import GstreamerCamera, csi_pipeline, pipeline_words
 from aerial_runtime.camera.image_file import IMAGE_SUFFIXES
 from aerial_runtime.camera.options import CameraOptions, refuse_options
+from aerial_runtime.camera.replay import REPLAY, Replay
 from aerial_runtime.camera.stream import STREAM_SCHEMES, StreamCamera
 from aerial_runtime.camera.v4l2 import V4l2Camera
 from aerial_runtime.camera.video import VIDEO_SUFFIXES, VideoFile
@@ -20,7 +21,7 @@ from aerial_runtime.camera.watched_folder import WatchedFolder
 from aerial_runtime.errors import InputError, UsageError
 
 KINDS = (
-    "give a picture, a folder, a glob, watch:FOLDER, a video file, N or /dev/videoN, csi://N, "
+    "give a picture, a folder, a glob, watch:FOLDER, a video file, replay:FILE.mcap, N or /dev/videoN, csi://N, "
     "rtsp:// udp:// http:// ..., a GStreamer pipeline, or demo"
 )
 
@@ -28,8 +29,8 @@ KINDS = (
 def open_source(uri: str, options: CameraOptions = CameraOptions()) -> Source:  # noqa: B008 (frozen)
     """Open what `--camera` names.
 
-    uri: "demo", an image file, a folder, a glob, "watch:FOLDER", a video file, "/dev/videoN" or the device's number
-    alone, "csi://N", the address of a stream, or a GStreamer pipeline (its elements joined by " ! ").
+    uri: "demo", an image file, a folder, a glob, "watch:FOLDER", a video file, "replay:FILE.mcap", "/dev/videoN" or the
+    device's number alone, "csi://N", the address of a stream, or a GStreamer pipeline (its elements joined by " ! ").
     Raises UsageError (a kind or an option that is not known, a pipeline that cannot be), InputError (files),
     CameraError (devices and streams).
     """
@@ -73,6 +74,9 @@ def _open_files(uri: str, options: CameraOptions) -> Source:
     if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
         refuse_options(f"the video file {path}", options, "pace")
         return VideoFile(path, pace=options.pace)
+    if uri.startswith(REPLAY):
+        refuse_options(f"the recording {uri.removeprefix(REPLAY)}", options, "pace")
+        return Replay(Path(uri.removeprefix(REPLAY)), pace=options.pace)
     refuse_options(f"--camera {without_password(uri)}", options)
     if uri == "demo":
         return demo_source()

@@ -75,6 +75,6 @@ def without_password(text: str) -> str:
     return re.sub(r"://[^/\s]+@", "://***@", text)
 
 
-def frame_now(image_bgr: U8, name: str, index: int) -> Frame:
+def frame_now(image_bgr: U8, name: str, index: int, encoded: bytes | None = None) -> Frame:
     """Return a frame stamped with the present moment."""
-    return Frame(image_bgr, name, index, captured_utc_ns=time.time_ns(), captured_mono_ns=time.monotonic_ns())
+    return Frame(image_bgr, name, index, time.time_ns(), time.monotonic_ns(), encoded)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aerial_runtime.camera.base import Source, frame_now
-from aerial_runtime.camera.image_file import IMAGE_SUFFIXES, read_image
+from aerial_runtime.camera.image_file import IMAGE_SUFFIXES, read_picture
 from aerial_runtime.contract import Frame
 from aerial_runtime.errors import InputError
 
@@ -24,12 +24,12 @@ class FileSource(Source):
         """Yield one frame for each file, None where it cannot be read."""
         for index, path in enumerate(self._paths):
             try:
-                image_bgr = read_image(path)
+                image_bgr, encoded = read_picture(path)
             except InputError as error:
                 self._skip(str(error))
                 yield None
             else:
-                yield frame_now(image_bgr, path.name, index)
+                yield frame_now(image_bgr, path.name, index, encoded)
 
 
 def images_in(folder: Path) -> list[Path]:

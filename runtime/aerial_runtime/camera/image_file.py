@@ -16,7 +16,8 @@ from aerial_runtime.contract import U8
 from aerial_runtime.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
-JPEG_END = b"\xff\xd9"
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+PNG_START = b"\x89PNG\r\n\x1a\n"
 DAMAGE = re.compile(r"^(libpng error|Corrupt JPEG data|Premature end of JPEG file).*", re.MULTILINE)
 EXTRA_BYTES = re.compile(r"extraneous bytes before marker")
 OURS = re.compile(r"aerial-|\{")  # how the lines of this program begin, for a person and as JSON
@@ -31,6 +32,11 @@ def read_image(path: Path) -> U8:
     Grey becomes three equal channels, alpha is dropped, 16 bits are scaled to 8.
     Raises InputError where there is no whole picture in it, or one of more than MAX_FRAME_MEGAPIXELS.
     """
+    return read_picture(path)[0]
+
+
+def read_picture(path: Path) -> tuple[U8, bytes | None]:
+    """Return the same, and the file itself where it is a JPEG or PNG. Raises InputError."""
     try:
         if path.exists() and not path.is_file():  # a pipe would wait for ever
             raise InputError(f"{path} is no regular file")
@@ -45,7 +51,7 @@ def read_image(path: Path) -> U8:
         raise InputError(f"{path} is not a JPEG, PNG, TIFF or BMP image, or its header is damaged") from error
     check_megapixels(str(path), width, height)
     try:
-        return decode_image(data)
+        return decode_image(data), data if data.startswith((JPEG_START, PNG_START)) else None
     except InputError as error:
         raise InputError(f"{path} {error}") from error
 
@@ -114,9 +120,9 @@ def image_size(data: bytes) -> tuple[int, int]:
     OpenCV has a limit of its own, but only as an environment variable read when it is first imported.
     Raises ValueError or struct.error where there is no such header.
     """
-    if data.startswith(b"\xff\xd8"):
+    if data.startswith(JPEG_START):
         return _jpeg_size(data)
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if data.startswith(PNG_START):
         width, height = struct.unpack_from(">II", data, 16)
     elif data.startswith((b"II*\0", b"MM\0*")):
         return _tiff_size(data)
@@ -174,4 +180,4 @@ def _is_whole(data: bytes) -> bool:
     card, and in some OpenCV versions always; the rest of the picture is then grey. The end mark is looked for
     after the start of scan, since a thumbnail before it has one too, and anywhere, since cameras append data.
     """
-    return not data.startswith(b"\xff\xd8") or data.find(JPEG_END, _jpeg_segments(data)[JPEG_START_OF_SCAN]) >= 0
+    return not data.startswith(JPEG_START) or data.find(JPEG_END, _jpeg_segments(data)[JPEG_START_OF_SCAN]) >= 0

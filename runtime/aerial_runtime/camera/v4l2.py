@@ -107,11 +107,11 @@ class V4l2Camera(Source):
         try:
             if picture.is_damaged:
                 raise InputError("is damaged, says the driver")
-            image_bgr = _decode(picture.data, self._format)
+            image_bgr, encoded = _decode(picture.data, self._format)
         except InputError as error:
             self._skip(f"frame {index} of {self._path} {error}")
             return None
-        return Frame(image_bgr, f"{self.name}:{index}", index, now_utc_ns - (now_ns - mono_ns), mono_ns)
+        return Frame(image_bgr, f"{self.name}:{index}", index, now_utc_ns - (now_ns - mono_ns), mono_ns, encoded)
 
 
 def _set_up(device: V4l2Device, path: Path, options: CameraOptions) -> Format:
@@ -164,8 +164,11 @@ def _offer(device: V4l2Device, formats: list[str]) -> str:
     return f"it offers {'; '.join(parts) or 'nothing that it tells'}"
 
 
-def _decode(data: U8, form: Format) -> U8:
-    """Return a driver's bytes as uint8 [H, W, 3] BGR, in memory of their own. Raises InputError."""
+def _decode(data: U8, form: Format) -> tuple[U8, bytes | None]:
+    """Return a driver's bytes as uint8 [H, W, 3] BGR, and as a JPEG where they are one, in memory of their own.
+
+    Raises InputError.
+    """
     if form.fourcc in _JPEG:
         jpeg = data.tobytes()
         try:
@@ -174,7 +177,7 @@ def _decode(data: U8, form: Format) -> U8:
             raise InputError("is no JPEG, or its header is damaged") from None
         if size != (form.width, form.height):
             raise InputError(f"has {size[0]}x{size[1]} pixels")
-        return decode_image(jpeg, may_be_padded=True)
+        return decode_image(jpeg, may_be_padded=True), jpeg
     rows_each, bytes_each, to_bgr = _RAW[form.fourcc]
     used_bytes = int(form.width * bytes_each)
     row_bytes = max(form.row_bytes, used_bytes)
@@ -183,7 +186,7 @@ def _decode(data: U8, form: Format) -> U8:
         raise InputError(f"has {len(data)} bytes, too few for {form.width}x{form.height} {form.fourcc}")
     strided = np.lib.stride_tricks.as_strided(data, (rows, used_bytes), (row_bytes, 1))
     image_bgr = to_bgr(np.ascontiguousarray(strided), form.width)
-    return image_bgr.copy() if np.may_share_memory(image_bgr, data) else image_bgr
+    return image_bgr.copy() if np.may_share_memory(image_bgr, data) else image_bgr, None
 
 
 def _bgr(pixels: U8, conversion: int) -> U8:

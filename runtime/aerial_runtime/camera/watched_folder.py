@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aerial_runtime.camera.base import Source
-from aerial_runtime.camera.image_file import IMAGE_SUFFIXES, read_image
+from aerial_runtime.camera.image_file import IMAGE_SUFFIXES, read_picture
 from aerial_runtime.contract import Frame
 from aerial_runtime.errors import InputError
 from aerial_runtime.log import warn
@@ -61,14 +61,14 @@ class WatchedFolder(Source):
         while not self._closing.is_set():
             for arrival in self._ready():
                 try:
-                    image_bgr = read_image(arrival.path)
+                    image_bgr, encoded = read_picture(arrival.path)
                 except InputError as error:
                     if time.monotonic() - arrival.still_since_s < GIVE_UP_S and arrival.path.exists():
                         continue  # the rest may be on its way
                     self._skip(str(error))
                     frame = None
                 else:
-                    frame = Frame(image_bgr, arrival.path.name, index, arrival.utc_ns, arrival.mono_ns)
+                    frame = Frame(image_bgr, arrival.path.name, index, arrival.utc_ns, arrival.mono_ns, encoded)
                 index += 1
                 self._known[arrival.path.name] = arrival.state
                 yield frame

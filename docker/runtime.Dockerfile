@@ -1,0 +1,69 @@
+# What flies. On a Jetson (JetPack 6), from the root of the repository:
+#   docker build -f docker/runtime.Dockerfile -t aerial .
+# On a laptop or in CI, x86 or arm64, without a GPU: --build-arg BASE=debian:bookworm-slim. See docs/jetson.md.
+# The base brings Python, CUDA and TensorRT; where it has no CUDA, the models fly by ONNX Runtime on the CPU.
+ARG BASE=nvcr.io/nvidia/l4t-jetpack:r36.4.0
+
+FROM ${BASE} AS build
+ENV DEBIAN_FRONTEND=noninteractive PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# The base decides which versions its system packages have. A compiler only for pycuda, which comes as source.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3 python3-venv \
+    && if [ -d /usr/local/cuda ]; then apt-get install -y --no-install-recommends g++ python3-dev; fi \
+    && rm -rf /var/lib/apt/lists/*
+COPY docker/requirements/ /src/docker/requirements/
+WORKDIR /src/docker/requirements
+# TensorRT's bindings are the system Python's, so the environment that flies sees its packages.
+RUN python3 -m venv /opt/tools && python3 -m venv --system-site-packages /opt/aerial \
+    && /opt/tools/bin/python -m pip install --require-hashes --only-binary :all: -r tools.txt
+RUN /opt/aerial/bin/python -m pip install --require-hashes --only-binary :all: -r flight.txt
+RUN if [ -d /usr/local/cuda ]; then \
+        PATH="/usr/local/cuda/bin:$PATH" /opt/tools/bin/python -m pip wheel --require-hashes --no-deps \
+            --no-build-isolation --only-binary :all: --no-binary pycuda --wheel-dir /wheels -r engines.txt \
+        && /opt/aerial/bin/python -m pip install --no-deps /wheels/*.whl; \
+    fi
+# What changes often comes last, so that a build after a change of ours takes seconds.
+WORKDIR /src
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
+COPY train/ train/
+COPY export/ export/
+COPY runtime/ runtime/
+ARG COMMIT=
+RUN AERIAL_COMMIT="$COMMIT" /opt/tools/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
+    && /opt/aerial/bin/python -m pip install --no-deps /wheel/*.whl \
+    && /opt/aerial/bin/python -m pip uninstall --yes pip setuptools \
+    && /opt/tools/bin/cyclonedx-py environment --output-reproducible --of JSON \
+        --outfile /opt/aerial/sbom.cdx.json /opt/aerial/bin/python
+COPY docker/start.sh docker/prepare.py docker/healthcheck.py /opt/aerial/libexec/
+
+FROM ${BASE}
+# GStreamer as it is: csi:// and pipelines run in its own tool, OpenCV's wheel has none. On a Jetson NVIDIA's elements
+# for it are mounted by the nvidia runtime.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3 \
+        gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --user-group --groups video --no-create-home --home-dir /var/lib/aerial \
+        --shell /usr/sbin/nologin aerial \
+    && install --directory --owner aerial --group aerial \
+        /var/lib/aerial /var/lib/aerial/models /var/lib/aerial/recordings
+COPY --from=build /opt/aerial /opt/aerial
+# The root is read-only in flight: what is cached goes to /tmp.
+ENV PATH=/opt/aerial/bin:$PATH PYTHONDONTWRITEBYTECODE=1 XDG_CACHE_HOME=/tmp \
+    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=all
+USER 10001
+WORKDIR /var/lib/aerial
+ARG BASE
+ARG COMMIT=
+LABEL org.opencontainers.image.title="aerial" \
+      org.opencontainers.image.description="On-aircraft target detection: the flight daemon" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.revision="${COMMIT}"
+# Longer than the ten seconds that the check itself waits for an answer; engines and cameras need time to start.
+HEALTHCHECK --interval=10s --timeout=15s --start-period=120s --retries=3 \
+    CMD ["python", "/opt/aerial/libexec/healthcheck.py"]
+ENTRYPOINT ["/bin/sh", "/opt/aerial/libexec/start.sh"]
+CMD ["aerial-runtime", "--camera", "demo", "--metrics-port", "9100"]

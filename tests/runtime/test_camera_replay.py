@@ -1,0 +1,79 @@
+"""The frames of a recording, as the camera gave them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aerial_runtime.camera import CameraOptions, open_source
+from aerial_runtime.contract import Frame
+from aerial_runtime.errors import InputError, UsageError
+from aerial_runtime.health import HealthMonitor
+from aerial_runtime.outlet import Outlet
+from aerial_runtime.pipeline import PipelineResult
+from aerial_runtime.record import Recorder, RecordOptions
+
+
+def record(path, frames, kind="original"):
+    """Write a recording of these frames, each without targets."""
+    monitor = HealthMonitor("cam7")
+    with Recorder(path, RecordOptions(kind), {"source": "cam7"}, {}, monitor=monitor, lossless=True) as recorder:
+        with Outlet("cam7", {}, None, None, monitor, recorder=recorder, lossless=True) as outlet:
+            for frame in frames:
+                outlet.put(frame, PipelineResult([], 0, 0, 1.0, 1.0, 2.0), 0)
+
+
+def frames(count=4, interval_ns=100_000_000):
+    rng = np.random.default_rng(2)
+    return [
+        Frame(rng.integers(0, 256, (12, 16, 3), np.uint8), f"cam7:{2 * n}", 2 * n, 5_000 + n, 10**15 + n * interval_ns)
+        for n in range(count)
+    ]
+
+
+def test_a_replay_gives_the_frames_of_the_flight(tmp_path):
+    path, flown = tmp_path / "f.mcap", frames()
+    record(path, flown)
+    with open_source(f"replay:{path}") as replay:
+        again = list(replay)
+    assert (replay.name, replay.live, replay.unreadable) == ("cam7", False, 0)
+    assert all(np.array_equal(one.image_bgr, other.image_bgr) for one, other in zip(flown, again, strict=True))
+    labels = [(frame.name, frame.index, frame.captured_utc_ns) for frame in again]
+    assert labels == [(frame.name, frame.index, frame.captured_utc_ns) for frame in flown]
+    assert np.diff([frame.captured_mono_ns for frame in again]).tolist() == [100_000_000] * 3
+    assert all(frame.encoded.startswith(b"\x89PNG") for frame in again)
+
+
+def test_a_replay_in_its_own_time(tmp_path):
+    path = tmp_path / "f.mcap"
+    record(path, frames())
+    with open_source(f"replay:{path}", CameraOptions(pace=True)) as replay:
+        ages_s = [(time.monotonic_ns() - frame.captured_mono_ns) / 1e9 for frame in replay if frame is not None]
+    assert all(0 <= age_s < 0.09 for age_s in ages_s) and len(ages_s) == 4
+
+
+def test_what_cannot_be_replayed_is_said(tmp_path):
+    path = tmp_path / "f.mcap"
+    record(path, frames(), "none")
+    with pytest.raises(InputError, match="holds no pictures; record without --record-frames none"):
+        open_source(f"replay:{path}")
+    with pytest.raises(InputError, match="cannot read the recording"):
+        open_source(f"replay:{tmp_path / 'no.mcap'}")
+    path.write_bytes(b"text")
+    with pytest.raises(InputError, match="is no recording"):
+        open_source(f"replay:{path}")
+    with pytest.raises(UsageError, match=r"the recording .* has no --fps"):
+        open_source(f"replay:{path}", CameraOptions(fps=3.0))
+
+
+def test_a_picture_that_cannot_be_decoded_is_counted(tmp_path):
+    path, flown = tmp_path / "f.mcap", frames()
+    flown[1] = replace(flown[1], encoded=b"\xff\xd8no picture")
+    record(path, flown)
+    with open_source(f"replay:{path}") as replay:
+        again = list(replay)
+    assert [frame.name for frame in again if frame is not None] == ["cam7:0", "cam7:4", "cam7:6"]
+    assert replay.unreadable == 1
