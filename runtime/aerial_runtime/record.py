@@ -76,7 +76,7 @@ class _Item:
 
 
 class Recorder:
-    """Frames with their detections, health and events -> an MCAP file. `put` methods may be called by any thread.
+    """Frames with their detections, health and events -> an MCAP file. `frame` is for one thread, the others for any.
 
     What the thread cannot keep up with, what the disk does not take and what is beyond the limit is left out and
     counted as `unrecorded` of `monitor`. A chunk is closed and on the disk twice a second.
@@ -129,7 +129,7 @@ class Recorder:
     def event(self, code: str, text: str | None) -> None:
         """Hand over that a reason of `Health` came (text) or went (None); never waits."""
         utc_ns = time.time_ns()
-        self._hand_over(_Item(EVENTS, utc_ns, self._encoder.encode(event_of(code, text, utc_ns))), False)
+        self._hand_over(_Item(EVENTS, utc_ns, msgspec.json.encode(event_of(code, text, utc_ns))), False)
 
     def _is_due(self, frame: Frame) -> bool:
         """Whether a frame's picture is one of those a second that are asked for."""
