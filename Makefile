@@ -33,6 +33,7 @@ bench: setup  ## speed of the whole pipeline beside its models, of a video, the 
 	$(if $(PEER),$(DEV)/bin/python tests/bench/bench_peer.py $(PEER))
 	$(DEV)/bin/python tests/bench/bench_video.py
 	$(DEV)/bin/python tests/bench/bench_publish.py
+	$(DEV)/bin/python tests/bench/bench_record.py
 	$(DEV)/bin/python tests/bench/bench_scenes.py $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 
 bench-training: setup  ## speed of training beside its data, 0 to 4 workers: a quarter of an hour
@@ -40,6 +41,7 @@ bench-training: setup  ## speed of training beside its data, 0 to 4 workers: a q
 
 soak: setup  ## 100,000 frames with faults through the real daemon, and 10,000 damaged inputs: an hour
 	$(DEV)/bin/python tests/bench/soak.py
+	$(DEV)/bin/python tests/bench/kills.py
 	$(DEV)/bin/python tests/bench/fuzz.py --count 10000
 
 setup: $(DEV)/.installed
