@@ -23,7 +23,12 @@ RUN if [ -d /usr/local/cuda ]; then \
             --no-build-isolation --only-binary :all: --no-binary pycuda --wheel-dir /wheels -r engines.txt \
         && /opt/aerial/bin/python -m pip install --no-deps /wheels/*.whl; \
     fi
-# What changes often comes last, so that a build after a change of ours takes seconds.
+# What never flies: pip, others' tests, OpenCV's trained faces, ONNX Runtime's tools for the ground.
+RUN /opt/aerial/bin/python -m pip uninstall --yes pip setuptools \
+    && cd /opt/aerial/lib/python3.*/site-packages \
+    && find numpy -type d -name tests -prune -exec rm -r {} + \
+    && rm -r cv2/data/*.xml onnxruntime/transformers onnxruntime/tools onnxruntime/quantization
+# What is ours comes last and is a layer of its own: a change of it builds, and is sent to the aircraft, in seconds.
 WORKDIR /src
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY train/ train/
@@ -31,11 +36,12 @@ COPY export/ export/
 COPY runtime/ runtime/
 ARG COMMIT=
 RUN AERIAL_COMMIT="$COMMIT" /opt/tools/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
-    && /opt/aerial/bin/python -m pip install --no-deps /wheel/*.whl \
-    && /opt/aerial/bin/python -m pip uninstall --yes pip setuptools \
-    && /opt/tools/bin/cyclonedx-py environment --output-reproducible --of JSON \
-        --outfile /opt/aerial/sbom.cdx.json /opt/aerial/bin/python
-COPY docker/start.sh docker/prepare.py docker/healthcheck.py /opt/aerial/libexec/
+    && /opt/tools/bin/python -m pip install --no-deps --prefix /ours /wheel/*.whl \
+    && sed -i '1s#/opt/tools/#/opt/aerial/#' /ours/bin/* \
+    && cp -a /opt/aerial /whole && cp -a /ours/. /whole/ \
+    && /opt/tools/bin/cyclonedx-py environment --output-reproducible --of JSON --output-file /ours/sbom.cdx.json \
+        /whole/bin/python
+COPY docker/start.sh docker/prepare.py docker/healthcheck.py /ours/libexec/
 
 FROM ${BASE}
 # GStreamer as it is: csi:// and pipelines run in its own tool, OpenCV's wheel has none. On a Jetson NVIDIA's elements
@@ -44,12 +50,13 @@ FROM ${BASE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 \
         gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --groups video --no-create-home --home-dir /var/lib/aerial \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
+    && useradd --uid 10001 --user-group --groups video --no-create-home --home-dir /var/lib/aerial \
         --shell /usr/sbin/nologin aerial \
     && install --directory --owner aerial --group aerial \
         /var/lib/aerial /var/lib/aerial/models /var/lib/aerial/recordings
 COPY --from=build /opt/aerial /opt/aerial
+COPY --from=build /ours /opt/aerial
 # The root is read-only in flight: what is cached goes to /tmp.
 ENV PATH=/opt/aerial/bin:$PATH PYTHONDONTWRITEBYTECODE=1 XDG_CACHE_HOME=/tmp \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=all
@@ -62,8 +69,8 @@ LABEL org.opencontainers.image.title="aerial" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.revision="${COMMIT}"
-# Longer than the ten seconds that the check itself waits for an answer; engines and cameras need time to start.
-HEALTHCHECK --interval=10s --timeout=15s --start-period=120s --retries=3 \
+# The check itself asks twice and ends by itself; engines and cameras need time to start.
+HEALTHCHECK --interval=10s --timeout=30s --start-period=120s --retries=3 \
     CMD ["python", "/opt/aerial/libexec/healthcheck.py"]
 ENTRYPOINT ["/bin/sh", "/opt/aerial/libexec/start.sh"]
 CMD ["aerial-runtime", "--camera", "demo", "--metrics-port", "9100"]
