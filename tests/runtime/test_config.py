@@ -228,7 +228,7 @@ def test_an_output_over_the_config_file_is_refused(tmp_path, flag):
 
 
 def test_targets_have_a_file_of_their_own_and_need_tracks():
-    with pytest.raises(UsageError, match=r"--output and --targets are both t\.json"):
+    with pytest.raises(UsageError, match=r"two of --output, --record and --targets are one file"):
         parse_config(["--camera", "demo", "--output", "t.json", "--targets", "t.json"])
     with pytest.raises(UsageError, match="--targets lists what --no-track does not follow"):
         parse_config(["--camera", "demo", "--no-track", "--targets", "t.json"])
