@@ -20,7 +20,7 @@ class Belief:
     """The attributes of one target over its sightings.
 
     Sightings are summed as if they were independent, which neighbouring frames are not: `confidence` is too sure for
-    many sightings, and `agreement` stands beside it. Directions are kept in the axes of the latest frame.
+    many sightings, and `agreement` stands beside it. Directions are in the axes of the last sighting's frame.
     """
 
     def __init__(self, space: LabelSpace, abstain: Mapping[str, float]) -> None:
@@ -29,6 +29,7 @@ class Belief:
         self._logs = {head.name: np.zeros(len(head.classes)) for head in space.heads}
         self._votes = {head.name: np.zeros(len(head.classes)) for head in space.heads}
         self._heading = self._direction = 0j  # x + iy: sums of the vectors, and of the same at length 1
+        self._turned = 1 + 0j  # by the camera, since the last sighting
         self._weight = 0.0
 
     def add(self, rows: Mapping[str, F32], index: int, is_cut: bool) -> None:
@@ -47,6 +48,8 @@ class Belief:
     def _add_heading(self, space: Heading, heading: complex, weight: float) -> None:
         """Add a direction. Of a letter that looks the same upside down, either end may have been taken for its top."""
         letter = self._space.head(space.head).classes[int(self._logs[space.head].argmax())]
+        self._heading, self._direction = self._heading * self._turned, self._direction * self._turned
+        self._turned = 1 + 0j
         if letter in space.half_turn and (heading * self._heading.conjugate()).real < 0:
             heading = -heading
         self._heading += weight * heading
@@ -54,8 +57,7 @@ class Belief:
 
     def turn(self, direction: complex) -> None:
         """Follow the camera, which has turned the picture by this number of length 1."""
-        self._heading *= direction
-        self._direction *= direction
+        self._turned *= direction
 
     def probabilities(self) -> npt.NDArray[np.float64]:
         """Return the probabilities of all heads' classes, one behind the other [sum of classes]."""

@@ -17,7 +17,7 @@ from aerial_runtime.assign import F64, assign
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import FlightTargets, Frame, Target, TargetEvent, TrackedTarget
 from aerial_runtime.fuse import Belief
-from aerial_runtime.motion import ImageMotion, Mask, Motion, Points, fitted, motion_of_targets
+from aerial_runtime.motion import ImageMotion, Mask, Motion, Points, motion_of_targets
 from aerial_runtime.pipeline import PipelineResult
 from aerial_runtime.sightings import Indices, Seen, Track
 
@@ -31,7 +31,6 @@ GUESSED_DIAGONAL, GUESSED_SHIFT, GUESSED_LEVER = 0.03, 0.5, 0.1
 LOST: Final = 0.15  # of the diagonal: error of a place at which a track ends, for it would take up strangers
 VOTE_TOLERANCE: Final = 0.02  # of the diagonal, by which a guess may turn targets wrong
 MAX_STEPS: Final = 5.0  # that a motion is taken to go on after a gap
-MAX_CORRECTION: Final = 0.15  # of rotation (radians) and scale, by targets that were taken for one another or not
 
 GATE: Final = 16.0  # sum of squared errors in standard errors: 4 of them
 SIZE_ERROR: Final = 0.2  # of the logarithm of a size
@@ -99,20 +98,12 @@ class Tracker:
         steps = min(MAX_STEPS, step_ns / self._step_ns) if min(step_ns, self._step_ns) > 0 else 1.0
         self._step_ns = step_ns
         motion = self._measured(seen, self._motion.over(steps))
-        errors2 = self._errors2
         self._places, self._sizes = motion(self._places), self._sizes * abs(motion.turn)
-        self._errors2 = errors2 + _motion_error2(motion, motion.is_known, self._places, seen)
-        pairs = self._pairs(seen)
-        more = self._correction(seen, pairs, motion)
-        if more is not None:
-            motion = Motion(more.turn * motion.turn, more.turn * motion.shift + more.shift, more.is_known)
-            self._places, self._sizes = more(self._places), self._sizes * abs(more.turn)
-            self._errors2 = errors2 + _motion_error2(Motion(motion.turn), more.is_known, self._places, seen)
-            pairs = self._pairs(seen)
+        self._errors2 = self._errors2 + _motion_error2(motion, self._places, seen)
         self._motion = motion
         for track in self._tracks:
             track.belief.turn(motion.turn / abs(motion.turn))
-        return pairs
+        return self._pairs(seen)
 
     def _measured(self, seen: Seen, guess: Motion) -> Motion:
         """Return the motion from the frame before: by many targets, by the picture, by few targets, or the guess."""
@@ -151,23 +142,6 @@ class Tracker:
         # Of two tracks that both could be meant, the surer one: a place that is hardly known fits everything.
         cost += np.log1p(self._errors2[near][None, :] / seen.errors2[:, None])
         return [(row, int(near[column])) for row, column in assign(cost, GATE)]
-
-    def _correction(self, seen: Seen, pairs: list[tuple[int, int]], motion: Motion) -> Motion | None:
-        """Return what the pairs say was wrong with the motion, None without any."""
-        whole = [(row, column) for row, column in pairs if not seen.is_cut[row]]
-        if not whole:
-            return None
-        rows, columns = (np.array(indices) for indices in zip(*whole, strict=True))
-        old, new = self._places[columns], seen.places[rows]
-        if not motion.is_known:
-            fit = fitted(old, new)
-            if fit is not None and abs(fit.turn - 1) < MAX_CORRECTION:
-                return fit
-        weights = 1 / (seen.errors2[rows] + self._errors2[columns])
-        prior2 = float(_motion_error2(motion, motion.is_known, np.zeros(1, np.complex128), seen)[0])
-        return Motion(
-            shift=complex(((new - old) * weights).sum()) / (1 / prior2 + weights.sum()), is_known=motion.is_known
-        )
 
     def _improve(self, column: int, seen: Seen, row: int) -> None:
         """Take a detection as a sighting of a track."""
@@ -217,9 +191,9 @@ class Tracker:
         return [TargetEvent("final", target) for target in ended]
 
 
-def _motion_error2(motion: Motion, is_known: bool, places: Points, seen: Seen) -> F64:
+def _motion_error2(motion: Motion, places: Points, seen: Seen) -> F64:
     """Return the squares of the errors that a motion adds to places, in pixels."""
-    if is_known:
+    if motion.is_known:
         return np.asarray((KNOWN_DIAGONAL * seen.diagonal_px) ** 2 + (KNOWN_LEVER * np.abs(places)) ** 2)
     middle_px = GUESSED_DIAGONAL * seen.diagonal_px + GUESSED_SHIFT * abs(motion.shift)
     return np.asarray(middle_px**2 + (GUESSED_LEVER * np.abs(places)) ** 2)

@@ -58,7 +58,7 @@ def test_the_direction_follows_the_camera():
     belief = Belief(SPACE, {})
     belief.add(rows((0.9, 0.05, 0.05), heading=(0, -0.8)), 0, False)
     belief.turn(cmath.rect(1, math.radians(90)))  # the picture has turned clockwise: up is now to the right
-    assert belief.attributes()["orientation"].label == "E"
+    assert belief.attributes()["orientation"].label == "N"  # as in the frame that it was seen in
     belief.add(rows((0.9, 0.05, 0.05), heading=(0.8, 0)), 0, False)
     orientation = belief.attributes()["orientation"]
     assert (orientation.label, orientation.degrees, orientation.agreement) == ("E", 90.0, 1.0)

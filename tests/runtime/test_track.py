@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cmath
 import json
+import math
 from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
@@ -36,7 +38,7 @@ class Flight:
         self.tracker, self.number = Tracker(SPACE), 0
         self.events = []
 
-    def __call__(self, *boxes, image=BLACK, step=1, labels=None):
+    def __call__(self, *boxes, image=BLACK, step=1, labels=None, heading=(0, 0)):
         self.number += step
         targets = [Target(Box(*box), box[2] * box[3], 0.9, {}) for box in boxes]
         rows = {}
@@ -45,7 +47,7 @@ class Flight:
             for row, label in enumerate(labels):
                 for answers in rows.values():
                     answers[row, label] = 0.9
-            rows["heading"] = np.zeros((len(boxes), 2), np.float32)
+            rows["heading"] = np.tile(np.array(heading, np.float32), (len(boxes), 1))
         time_ns = self.number * STEP_NS
         result = PipelineResult(targets, len(boxes), 0, 0, 0, 0, probabilities=rows)
         found, events = self.tracker(Frame(image, f"f{self.number}", self.number, time_ns, time_ns), result)
@@ -126,6 +128,19 @@ def test_a_piece_of_a_target_and_two_in_one_box_are_no_targets(flight):
 def test_a_target_that_comes_in_at_the_edge_is_one(flight):
     for x in (-60, -40, -20, 0, 20, 40, 60):
         assert flight((max(0, x), 200, min(60, 60 + x) or 4, 60), labels=[1]) == [1]
+
+
+def test_directions_follow_the_camera(flight):
+    """Half a turn, five degrees a frame; the letter's top is always the same point of the board."""
+    boards = np.array([-150 - 100j, 180 - 60j, 20 + 120j, 120 + 90j, -100 + 60j])
+    for number in range(37):
+        turn = cmath.rect(1, math.pi * number / 36)
+        boxes = [(round(480 + z.real) - 15, round(270 + z.imag) - 15, 30, 30) for z in turn * boards]
+        up = 0.9 * turn * -1j
+        assert flight(*boxes, labels=[1, 2, 3, 4, 5], heading=(up.real, up.imag)) == [1, 2, 3, 4, 5]
+    for target in flight.tracker.flight("x").targets:
+        assert target.attributes["orientation"].degrees == pytest.approx(180, abs=4)
+        assert target.attributes["orientation"].agreement > 0.99
 
 
 def test_events(flight):
