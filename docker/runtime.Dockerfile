@@ -24,6 +24,7 @@ RUN if [ -d /usr/local/cuda ]; then \
         && /opt/aerial/bin/python -m pip install --no-deps /wheels/*.whl; \
     fi
 # What never flies: pip, others' tests, OpenCV's trained faces, ONNX Runtime's tools for the ground.
+# hadolint ignore=DL3003
 RUN /opt/aerial/bin/python -m pip uninstall --yes pip setuptools \
     && cd /opt/aerial/lib/python3.*/site-packages \
     && find numpy -type d -name tests -prune -exec rm -r {} + \

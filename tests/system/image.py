@@ -39,14 +39,14 @@ mount -o remount,ro,bind "$ROOT"
 mount -t proc proc "$ROOT/proc"
 mount -t tmpfs tmpfs "$ROOT/tmp"
 mount --rbind /dev "$ROOT/dev"
-exec setpriv --no-new-privs --bounding-set=-all chroot --userspec="$USERSPEC" --groups="$GROUPS_" "$ROOT" \\
-    env -i "$@"
+exec chroot "$ROOT" setpriv --reuid="$USER_ID" --regid="$USER_ID" --groups="$VIDEO" --no-new-privs \\
+    --bounding-set=-all env -i "$@"
 """
 
 
 def main() -> int:
     """Build, look, fly; print what was found."""
-    missing = [name for name in ("buildah", "debootstrap", "git", "ip", "setpriv") if shutil.which(name) is None]
+    missing = [name for name in ("buildah", "debootstrap", "git", "ip") if shutil.which(name) is None]
     if missing or os.geteuid() != 0:
         print(f"test-image needs root and {', '.join(missing or ['buildah', 'debootstrap'])}; apt install them")
         return 1
@@ -175,7 +175,7 @@ class Checks:
 
     def _environment(self) -> dict[str, str]:
         place = {"ROOT": str(self._root), "RECORDINGS": str(self._recordings)}
-        return {**os.environ, **place, "USERSPEC": f"{UID}:{UID}", "GROUPS_": str(VIDEO)}
+        return {**os.environ, **place, "USER_ID": str(UID), "VIDEO": str(VIDEO)}
 
     def _beside(self, daemon: int, words: list[str]) -> int:
         """Run a command in the container of a daemon, as Docker runs HEALTHCHECK; return its exit code."""
