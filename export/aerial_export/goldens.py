@@ -23,6 +23,11 @@ SUFFIX: Final = ".goldens.npz"
 
 Answer = dict[str, npt.NDArray[Any]]
 
+# What NumPy raises for a damaged archive depends on the byte that is damaged.
+DAMAGE: Final = (
+    OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError, zlib.error, msgspec.DecodeError,
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Input:
@@ -100,8 +105,7 @@ def goldens_from_bytes(data: bytes, where: str) -> GoldenSet:
             arrays: Answer = dict(file)
         index = msgspec.json.decode(arrays["index"].tobytes(), type=_Index)
         inputs = tuple(_golden(number, entry, arrays) for number, entry in enumerate(index.inputs))
-    # What NumPy raises for a damaged archive depends on the byte that is damaged.
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, msgspec.DecodeError) as error:
+    except DAMAGE as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"the goldens in {where} are damaged ({reason}); copy them again, or export anew") from error
     return GoldenSet(index.reference, index.weights_sha256, index.onnx_sha256, inputs)

@@ -73,7 +73,7 @@ class Shard:
             with np.load(labels_path, allow_pickle=False) as arrays:
                 self.labels = CropLabels(*(arrays[name] for name in LABEL_ARRAYS))
             shape, dtype = self.crops.shape, self.crops.dtype
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
             raise InputError(f"{labels_path} or its crops are damaged ({error}); write the dataset again") from error
         lengths = {len(getattr(self.labels, name)) for name in LABEL_ARRAYS}
         if dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or lengths != {shape[0]}:
