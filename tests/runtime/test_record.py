@@ -312,13 +312,14 @@ def test_a_thread_that_cannot_keep_up_holds_up_no_live_flight_and_every_file_fli
 def test_the_limit_holds_pictures_go_first_and_the_flight_goes_on(path, monitor, recorder_of, monkeypatch):
     monkeypatch.setattr(record, "SYNC_S", 0.05)
     limit_bytes = 2_000_000
-    large = RNG.integers(0, 256, (96, 128, 3), np.uint8)
+    large = RNG.integers(0, 256, (70, 96, 128, 3), np.uint8)  # each another, or a chunk would hold many as one
     with recorder_of(limit_bytes=limit_bytes) as recorder:
-        fly(recorder, monitor, [frame(index, image_bgr=large) for index in range(70)])
+        fly(recorder, monitor, [frame(index, image_bgr=large[index]) for index in range(70)])
         wait_until(lambda: reasons(monitor) == ["record-limit"])
     assert path.stat().st_size <= limit_bytes
     found = pictures(path)
-    assert 0.8 * limit_bytes < sum(map(len, found)) < 0.9 * limit_bytes
+    # What is not compressed yet counts as base64, so where a chunk is large the limit comes earlier.
+    assert 0.6 * limit_bytes < sum(map(len, found)) < 0.9 * limit_bytes
     assert len(read(path, DETECTIONS)) == 70
     assert recorder.unrecorded == recorder.beyond_limit == 70 - len(found) == monitor.look().unrecorded
     with path.open("rb") as file:
