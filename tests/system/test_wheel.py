@@ -56,7 +56,8 @@ def test_the_wheel_flies_the_demo(flight, tmp_path):
 
 
 def test_the_wheel_says_which_commit_it_was_built_from(flight):
-    done = subprocess.run([flight / "aerial-runtime", "--version"], capture_output=True, text=True, check=True)
+    command = [flight / "python", "-I", flight / "aerial-runtime", "--version"]  # -I: the wheel's, not a PYTHONPATH's
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     build = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=.dirty"]
     clone = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
     suffix = f"+{clone.stdout.strip()}" if clone.returncode == 0 else ""
