@@ -25,8 +25,8 @@ check-aarch64: setup  ## everything that flies has a wheel for a Jetson; asks th
 lock:  ## pin and hash what the image installs; needs uv
 	sh docker/lock.sh
 
-test-image: setup  ## build the flight image without Docker and fly it: root, buildah and debootstrap; ten minutes
-	$(DEV)/bin/python tests/system/image.py
+test-image:  ## build the flight image without Docker and fly it: root, buildah and debootstrap; ten minutes
+	$(PYTHON) tests/system/image.py
 
 bench: setup  ## speed of the whole pipeline beside its models, of a video, the link and scenes; PEER=file.onnx beside us
 	$(DEV)/bin/python tests/bench/bench_pipeline.py

@@ -23,12 +23,13 @@ RUN if [ -d /usr/local/cuda ]; then \
             --no-build-isolation --only-binary :all: --no-binary pycuda --wheel-dir /wheels -r engines.txt \
         && /opt/aerial/bin/python -m pip install --no-deps /wheels/*.whl; \
     fi
-# What never flies: pip, others' tests, OpenCV's trained faces, ONNX Runtime's tools for the ground.
+# What never flies: pip, others' tests, OpenCV's trained faces, ONNX Runtime's tools and its second copy for C.
 # hadolint ignore=DL3003
 RUN /opt/aerial/bin/python -m pip uninstall --yes pip setuptools \
     && cd /opt/aerial/lib/python3.*/site-packages \
     && find numpy -type d -name tests -prune -exec rm -r {} + \
-    && rm -r cv2/data/*.xml onnxruntime/transformers onnxruntime/tools onnxruntime/quantization
+    && rm -r cv2/data/*.xml onnxruntime/transformers onnxruntime/tools onnxruntime/quantization \
+    && rm -f onnxruntime/capi/libonnxruntime.so*
 # What is ours comes last and is a layer of its own: a change of it builds, and is sent to the aircraft, in seconds.
 WORKDIR /src
 COPY pyproject.toml hatch_build.py README.md LICENSE ./

@@ -11,6 +11,9 @@ fly)
     shift
     for word in "$@"; do
         case "$word" in
+        --*=*) word=${word#*=} ;;
+        esac
+        case "$word" in
         *.engine)
             if [ ! -e "$word" ]; then
                 echo "fly: error: there is no engine $word; build this device's: docker compose run --rm aerial prepare" >&2

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,15 @@ def test_the_wheel_flies_the_demo(flight, tmp_path):
     assert "recall" in done.stdout
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert len(rows) == 24 and sum(len(row["targets"]) for row in rows) > 50
+
+
+def test_the_wheel_says_which_commit_it_was_built_from(flight):
+    command = [flight / "python", "-I", flight / "aerial-runtime", "--version"]  # -I: the wheel's, not a PYTHONPATH's
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    build = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=.dirty"]
+    clone = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    suffix = f"+{clone.stdout.strip()}" if clone.returncode == 0 else ""
+    assert done.stdout.strip() == f"aerial-runtime {version('aerial')}{suffix}"
 
 
 def test_nothing_of_the_ground_is_installed(flight):
