@@ -33,6 +33,7 @@ bench: setup  ## speed of the whole pipeline beside its models, of a video, the 
 	$(if $(PEER),$(DEV)/bin/python tests/bench/bench_peer.py $(PEER))
 	$(DEV)/bin/python tests/bench/bench_video.py
 	$(DEV)/bin/python tests/bench/bench_publish.py
+	$(DEV)/bin/python tests/bench/bench_track.py
 	$(DEV)/bin/python tests/bench/bench_record.py
 	$(DEV)/bin/python tests/bench/bench_scenes.py $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 

@@ -22,8 +22,8 @@ from aerial_runtime.say import utf8
 STALLED_S: Final = 5.0  # the main loop waits half a second at most, a frame takes less than one
 JUMP_S: Final = 1.0  # NTP slews by half a millisecond a second; more than this at once is a step
 JUMP_SHOWN_S: Final = 10.0
-HOT_C, COOL_C = 95.0, 90.0  # a Jetson Orin throttles at 99; once hot, it stays so until it is cool
-DISK_LOW_MIB: Final = 500.0  # some half an hour of messages with ten targets at 30 frames/s
+HOT_C, COOL_C = 95.0, 90.0  # chosen, not measured; once hot, it stays so until it is cool
+DISK_LOW_MIB: Final = 500.0  # over half an hour of messages with twenty targets at 30 frames/s
 READINGS_OLD_S: Final = 10.0  # older ones say nothing of now
 PERCENTILES_OVER_S, RATE_OVER_S = 60.0, 10.0
 LAST_FRAMES: Final = 6000  # a minute at 100 frames/s: bounds the memory
