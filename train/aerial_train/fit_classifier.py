@@ -37,6 +37,7 @@ PICTURE_PX = 144
 class ClassifierOptions(FitOptions):
     """What a classifier's training asks for."""
 
+    epochs: int = option(30, "passes; the learning rate's schedule spans all of them", "length")
     batch: int = option(256, "crops in a step")
     images_per_epoch: int = option(65536, "fresh crops in a pass")
     held_out: int = option(4096, "crops of the fixed held-out set, rendered from another seed")
