@@ -3,9 +3,10 @@
 PYTHON ?= python3
 FLIGHT := .venv-flight
 DEV := .venv
+PHOTOS := $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check check-aarch64 lock test-image bench bench-training soak setup clean
+.PHONY: demo test check check-aarch64 lock test-image models bench bench-training soak setup clean
 
 demo: $(FLIGHT)/.installed  ## install the flight package alone and fly the shipped demo flight
 	$(FLIGHT)/bin/aerial-runtime --camera demo
@@ -28,6 +29,15 @@ lock:  ## pin and hash what the image installs; needs uv
 test-image:  ## build the flight image without Docker and fly it: root, buildah and debootstrap; ten minutes
 	$(PYTHON) tests/system/image.py
 
+models: setup  ## train, measure and bundle the shipped models in runs/: hours; goes on where it was stopped
+	$(DEV)/bin/aerial-train segmenter --name segmenter $(if $(wildcard runs/segmenter),--resume,$(PHOTOS))
+	$(DEV)/bin/aerial-train classifier --name classifier $(if $(wildcard runs/classifier),--resume,$(PHOTOS))
+	$(DEV)/bin/aerial-train evaluate runs/segmenter/best.pt scenes --count 1000 $(PHOTOS) --write --out runs/segmenter/report
+	$(DEV)/bin/aerial-train evaluate runs/classifier/best.pt scenes --count 10000 $(PHOTOS) --write --out runs/classifier/report
+	$(DEV)/bin/aerial-export runs/segmenter/best.pt -o runs/models/segmenter.onnx
+	$(DEV)/bin/aerial-export runs/classifier/best.pt -o runs/models/classifier.onnx
+	$(DEV)/bin/aerial-bundle runs/models/segmenter.onnx runs/models/classifier.onnx -o runs/models.aerial
+
 bench: setup  ## speed of the whole pipeline beside its models, of a video, the link and scenes; PEER=file.onnx beside us
 	$(DEV)/bin/python tests/bench/bench_pipeline.py
 	$(if $(PEER),$(DEV)/bin/python tests/bench/bench_peer.py $(PEER))
@@ -35,10 +45,10 @@ bench: setup  ## speed of the whole pipeline beside its models, of a video, the 
 	$(DEV)/bin/python tests/bench/bench_publish.py
 	$(DEV)/bin/python tests/bench/bench_track.py
 	$(DEV)/bin/python tests/bench/bench_record.py
-	$(DEV)/bin/python tests/bench/bench_scenes.py $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
+	$(DEV)/bin/python tests/bench/bench_scenes.py $(PHOTOS)
 
 bench-training: setup  ## speed of training beside its data, 0 to 4 workers: a quarter of an hour
-	$(DEV)/bin/python tests/bench/bench_training.py $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
+	$(DEV)/bin/python tests/bench/bench_training.py $(PHOTOS)
 
 soak: setup  ## 100,000 frames with faults through the real daemon, and 10,000 damaged inputs: an hour
 	$(DEV)/bin/python tests/bench/soak.py
