@@ -18,11 +18,12 @@ WORKDIR /src/docker/requirements
 # TensorRT's bindings are the system Python's, so the environment that flies sees its packages.
 RUN python3 -m venv /opt/tools && python3 -m venv --system-site-packages /opt/aerial \
     && /opt/tools/bin/python -m pip install --require-hashes --only-binary :all: -r tools.txt
-RUN /opt/aerial/bin/python -m pip install --require-hashes --only-binary :all: -r flight.txt
+# What the base may have of these is passed over: what flies is what is locked.
+RUN /opt/aerial/bin/python -m pip install --ignore-installed --require-hashes --only-binary :all: -r flight.txt
 RUN if [ -d /usr/local/cuda ]; then \
         PATH="/usr/local/cuda/bin:$PATH" /opt/tools/bin/python -m pip wheel --require-hashes --no-deps \
             --no-build-isolation --only-binary :all: --no-binary pycuda --wheel-dir /wheels -r engines.txt \
-        && /opt/aerial/bin/python -m pip install --no-deps /wheels/*.whl; \
+        && /opt/aerial/bin/python -m pip install --ignore-installed --no-deps /wheels/*.whl; \
     fi
 # What never flies: pip, others' tests, OpenCV's trained faces, ONNX Runtime's tools and its second copy for C, zstandard
 # for PyPy, and the debugging symbols of zstandard and lz4. Others' libraries are left as they are: strip can spoil what
