@@ -6,10 +6,11 @@ ARG BASE=nvcr.io/nvidia/l4t-jetpack:r36.4.0
 
 FROM ${BASE} AS build
 ENV DEBIAN_FRONTEND=noninteractive PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-# The base decides which versions its system packages have. A compiler only for pycuda, which comes as source.
+# The base decides which versions its system packages have. A compiler only for pycuda, which comes as source; binutils
+# for its strip.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3 python3-venv \
+    && apt-get install -y --no-install-recommends binutils python3 python3-venv \
     && if [ -d /usr/local/cuda ]; then apt-get install -y --no-install-recommends g++ python3-dev; fi \
     && rm -rf /var/lib/apt/lists/*
 COPY docker/requirements/ /src/docker/requirements/
@@ -17,19 +18,24 @@ WORKDIR /src/docker/requirements
 # TensorRT's bindings are the system Python's, so the environment that flies sees its packages.
 RUN python3 -m venv /opt/tools && python3 -m venv --system-site-packages /opt/aerial \
     && /opt/tools/bin/python -m pip install --require-hashes --only-binary :all: -r tools.txt
-RUN /opt/aerial/bin/python -m pip install --require-hashes --only-binary :all: -r flight.txt
+# What the base may have of these is passed over: what flies is what is locked.
+RUN /opt/aerial/bin/python -m pip install --ignore-installed --require-hashes --only-binary :all: -r flight.txt
 RUN if [ -d /usr/local/cuda ]; then \
         PATH="/usr/local/cuda/bin:$PATH" /opt/tools/bin/python -m pip wheel --require-hashes --no-deps \
             --no-build-isolation --only-binary :all: --no-binary pycuda --wheel-dir /wheels -r engines.txt \
-        && /opt/aerial/bin/python -m pip install --no-deps /wheels/*.whl; \
+        && /opt/aerial/bin/python -m pip install --ignore-installed --no-deps /wheels/*.whl; \
     fi
-# What never flies: pip, others' tests, OpenCV's trained faces, ONNX Runtime's tools and its second copy for C.
+# What never flies: pip, others' tests, OpenCV's trained faces, ONNX Runtime's tools and its second copy for C, zstandard
+# for PyPy, and the debugging symbols of zstandard and lz4. Others' libraries are left as they are: strip can spoil what
+# was patched to find its neighbours.
 # hadolint ignore=DL3003
 RUN /opt/aerial/bin/python -m pip uninstall --yes pip setuptools \
     && cd /opt/aerial/lib/python3.*/site-packages \
     && find numpy -type d -name tests -prune -exec rm -r {} + \
     && rm -r cv2/data/*.xml onnxruntime/transformers onnxruntime/tools onnxruntime/quantization \
-    && rm -f onnxruntime/capi/libonnxruntime.so*
+    && rm -f onnxruntime/capi/libonnxruntime.so* \
+    && rm zstandard/_cffi.*.so \
+    && find zstandard lz4 -name '*.so' -exec strip --strip-unneeded {} +
 # What is ours comes last and is a layer of its own: a change of it builds, and is sent to the aircraft, in seconds.
 WORKDIR /src
 COPY pyproject.toml hatch_build.py README.md LICENSE ./

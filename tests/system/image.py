@@ -26,6 +26,7 @@ SUITE, BASE, IMAGE = "bookworm", "localhost/aerial-test-base", "localhost/aerial
 EXCLUDED = [f"/usr/share/{name}" for name in ("doc", "groff", "info", "linda", "lintian", "locale", "man")]
 HOST_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 UID, VIDEO = 10001, 44
+RECORDED = "/var/lib/aerial/recordings/demo"
 LIMIT_MB = 520  # of the whole image on a slim base
 STOP_S = 5.0
 START_S = 60.0
@@ -64,7 +65,10 @@ def main() -> int:
         config = json.loads(run("buildah", "inspect", "--type", "image", IMAGE))["Docker"]["config"]
         with mounted(BASE) as base, mounted(IMAGE) as root:
             checks = Checks(root, config, commit, Path(folder) / "recordings")
-            for check in (checks.config_is_right, checks.parts_are_there, checks.demo_flies, checks.a_service_stops):
+            for check in (
+                checks.config_is_right, checks.parts_are_there, checks.demo_flies, checks.recording_flies_again,
+                checks.a_service_stops,
+            ):  # fmt: skip
                 check()
                 print(f"ok: {check.__doc__}", flush=True)
             whole, below = size_mb(root), size_mb(base)
@@ -134,12 +138,18 @@ class Checks:
 
     def demo_flies(self) -> None:
         """the demo flight ends with 0 and finds the targets, without a network"""
-        said = self._inside("fly", "--camera", "demo", "--quiet", timeout_s=300)
+        said = self._inside("fly", "--camera", "demo", "--quiet", "--record", f"{RECORDED}.mcap", timeout_s=300)
         (recording,) = self._recordings.glob("*.jsonl")
         rows = [json.loads(line) for line in recording.read_text().splitlines()]
         found = sum(len(row["targets"]) for row in rows)
         require(len(rows) == 24 and found > 50 and "recall" in said, said)
         print(said.strip())
+
+    def recording_flies_again(self) -> None:
+        """the demo's recording is read again, and flies to the same targets"""
+        again = ["--camera", f"replay:{RECORDED}.mcap", "--output", f"{RECORDED}.again.jsonl", "--bind", "none"]
+        self._inside("aerial-runtime", *again, "--quiet", timeout_s=300)
+        self._inside("aerial-diff", f"{RECORDED}.mcap", f"{RECORDED}.again.jsonl")  # 6 where anything differs
 
     def a_service_stops(self) -> None:
         """a live GStreamer pipeline flies, HEALTHCHECK's command finds it well, SIGTERM ends it with 0"""

@@ -49,6 +49,17 @@ def test_compose_and_the_unit_fly_what_prepare_leaves_and_never_fall_back():
     assert [config.segmenter.name, config.classifier.name] == ["segmenter.engine", "classifier.engine"]
 
 
+def test_whoever_flies_may_use_the_camera_and_the_gpu():
+    service = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["aerial"]
+    video, render = service["group_add"]
+    assert video == "video" and render.startswith("${AERIAL_RENDER_GID:?")  # a number: the image has no such group
+    assert "SupplementaryGroups=video render\n" in (DOCKER / "aerial.service").read_text()
+    guide = (DOCKER.parent / "docs" / "jetson.md").read_text()
+    (written,) = re.findall(r'echo "(AERIAL_RENDER_GID=.*)" > \.env', guide)
+    told = run("sh", "-c", f'getent() {{ echo "$2:x:$1-104:"; }}; echo "{written}"').stdout
+    assert told == "AERIAL_RENDER_GID=group-104\n" and "--groups video,render aerial" in guide
+
+
 def test_the_configuration_is_one_that_the_daemon_takes():
     config = parse_config(["--config", str(DOCKER / "flight.toml")])
     assert config.wait_for_camera and config.metrics_port == 9100
