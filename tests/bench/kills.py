@@ -70,6 +70,8 @@ def kill(folder: Path, after_s: float, models: Path) -> Kill:
         endpoint,
         "--record",
         str(path),
+        "--record-frames",
+        "original",
         "--frozen-s",
         "0",
         "--device",
