@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from aerial_runtime.record import FRAMES_PATTERN, LIMIT_MB, ORIGINAL
+from aerial_runtime.record import AUTO, FRAMES_PATTERN, LIMIT_MB
 from aerial_runtime.segment import MAX_CANDIDATES
 from aerial_runtime.settings import REQUIRED, many, number, path, setting, shares, size, switch, text, whole
 from aerial_runtime.tile import OVERLAP_PX
@@ -23,7 +23,7 @@ PIXEL_FORMATS = text("FOURCC", "four letters or digits, such as MJPG or YUYV", r
 CAMERAS = text("URI", "a camera, a video, a folder, a picture, a glob, or demo")
 ENDPOINTS = text("ENDPOINT", f"a ZeroMQ endpoint such as {DEFAULT_ENDPOINT}, or {NO_SOCKET}")
 FAULTS = text("KIND@TIME", "a fault such as camera-freeze@10s or camera-loss@10s+5s")
-RECORD_FRAMES = text("FRAMES", "original, png, jpeg:1 to jpeg:100, or none", FRAMES_PATTERN)
+RECORD_FRAMES = text("FRAMES", "auto, original, png, jpeg:1 to jpeg:100, or none", FRAMES_PATTERN)
 LOGS = text("FORMAT", "console or json", "console|json")
 
 CAMERA, MODELS, DETECTIONS, OUT, LIFE = "Camera", "Models", "Detections", "Out", "Life"
@@ -127,16 +127,16 @@ class Config:
         None, path("FILE.json"), "at the end, write all targets of the flight to this file", OUT, said="no file"
     )
     record: Path | None = setting(
-        None, path("FILE.mcap"), "also record the flight to this file: frames, detections, health, events, cards", OUT,
-        said="no file",
+        None, path("FILE.mcap"), "also record the flight to this file: frames, detections, targets, health, events, "
+        "cards", OUT, said="no file",
     )  # fmt: skip
     record_frames: str = setting(
-        ORIGINAL, RECORD_FRAMES, "pictures to record: original (the camera's own bytes, or PNG), png, jpeg:QUALITY "
-        "or none", OUT, said=ORIGINAL,
+        AUTO, RECORD_FRAMES, "pictures to record: auto (the camera's own bytes, or JPEG), original (its own bytes, or "
+        "PNG), png, jpeg:QUALITY or none", OUT, said=AUTO,
     )  # fmt: skip
     record_fps: float | None = setting(
         None, number(0.01, 1000, "Hz"), "pictures a second to record, at most; what is told of each frame is always",
-        OUT, said="every frame",
+        OUT, said="every frame; with auto 10 of a live camera without JPEGs",
     )  # fmt: skip
     record_limit: int = setting(
         LIMIT_MB, whole(1, 1_000_000_000, "MB"), "size of the recording, at most; then the flight goes on without", OUT

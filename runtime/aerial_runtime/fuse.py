@@ -26,8 +26,13 @@ class Belief:
     def __init__(self, space: LabelSpace, abstain: Mapping[str, float]) -> None:
         """abstain: head or heading name -> confidence under which its label is withheld."""
         self._space, self._abstain = space, abstain
-        self._logs = {head.name: np.zeros(len(head.classes)) for head in space.heads}
-        self._votes = {head.name: np.zeros(len(head.classes)) for head in space.heads}
+        # Of all heads' classes, one behind the other; where each head's begin.
+        ends = np.cumsum([len(head.classes) for head in space.heads])
+        self._parts = {
+            head.name: slice(end - len(head.classes), end) for head, end in zip(space.heads, ends, strict=True)
+        }
+        self._logs, self._votes = np.zeros(ends[-1]), np.zeros(ends[-1])
+        self._chances = softmax(self._logs, self._parts)
         self._heading = self._direction = 0j  # x + iy: sums of the vectors, and of the same at length 1
         self._turned = 1 + 0j  # by the camera, since the last sighting
         self._weight = 0.0
@@ -37,17 +42,18 @@ class Belief:
         if not rows:
             return
         weight = CUT_WEIGHT if is_cut else 1.0
-        for head in self._space.heads:
-            row = rows[head.name][index].astype(np.float64)
-            self._logs[head.name] += weight * np.log(np.clip(row, FLOOR, 1))
-            self._votes[head.name][int(row.argmax())] += weight
+        row = np.concatenate([rows[name][index] for name in self._parts]).astype(np.float64)
+        self._logs += weight * np.log(np.clip(row, FLOOR, 1))
+        for part in self._parts.values():
+            self._votes[part][row[part].argmax()] += weight
+        self._chances = softmax(self._logs, self._parts)
         if self._space.heading is not None:
             self._add_heading(self._space.heading, complex(*rows["heading"][index].tolist()), weight)
         self._weight += weight
 
     def _add_heading(self, space: Heading, heading: complex, weight: float) -> None:
         """Add a direction. Of a letter that looks the same upside down, either end may have been taken for its top."""
-        letter = self._space.head(space.head).classes[int(self._logs[space.head].argmax())]
+        letter = self._space.head(space.head).classes[int(self._logs[self._parts[space.head]].argmax())]
         self._heading, self._direction = self._heading * self._turned, self._direction * self._turned
         self._turned = 1 + 0j
         if letter in space.half_turn and (heading * self._heading.conjugate()).real < 0:
@@ -61,7 +67,7 @@ class Belief:
 
     def probabilities(self) -> npt.NDArray[np.float64]:
         """Return the probabilities of all heads' classes, one behind the other [sum of classes]."""
-        return np.concatenate([softmax(logs) for logs in self._logs.values()])
+        return self._chances
 
     def attributes(self) -> dict[str, FusedAttribute]:
         """Return head -> what the sightings say together."""
@@ -69,7 +75,8 @@ class Belief:
         if not self._weight:
             return found
         for head in self._space.heads:
-            chances, votes = softmax(self._logs[head.name]), self._votes[head.name]
+            part = self._parts[head.name]
+            chances, votes = self._chances[part], self._votes[part]
             best = int(chances.argmax())
             confidence = round(float(chances[best]), DIGITS)
             label = head.classes[best] if confidence >= self._abstain.get(head.name, 0.0) else None
@@ -84,7 +91,9 @@ class Belief:
         return found
 
 
-def softmax(logs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the probabilities of sums of logarithms."""
-    powers = np.exp(logs - logs.max())
-    return np.asarray(powers / powers.sum())
+def softmax(logs: npt.NDArray[np.float64], parts: Mapping[str, slice]) -> npt.NDArray[np.float64]:
+    """Return the probabilities of sums of logarithms; the parts, which follow one another, each have the sum 1."""
+    starts = [part.start for part in parts.values()]
+    sizes = [part.stop - part.start for part in parts.values()]
+    powers = np.exp(logs - np.repeat(np.maximum.reduceat(logs, starts), sizes))
+    return np.asarray(powers / np.repeat(np.add.reduceat(powers, starts), sizes))

@@ -20,7 +20,8 @@ Points = npt.NDArray[np.complex128]
 Mask = npt.NDArray[np.bool_]
 
 SMALL_PX: Final = 480  # width of the grey picture: at half of it a meadow shows too little
-FEATURES, LEVELS, LEVEL_SCALE, PATCH_PX, FAST_THRESHOLD = 200, 2, 1.3, 21, 3  # a lawn has no stronger corners
+FEATURES, PATCH_PX = 200, 21  # of one size: from frame to frame the scale hardly changes
+FAST_FLOOR, FAST_CEILING = 3, 40  # threshold of corners: a lawn has no stronger ones, and a field of stubble thousands
 INLIER_PX = 2.0  # of the small picture
 MIN_INLIERS = 8  # by chance there are two or three
 RANSAC_TURNS = 500
@@ -55,13 +56,18 @@ def checked(turn: complex, shift: complex) -> Motion | None:
 
 
 class ImageMotion:
-    """Motion from one frame to the next, by ORB features of a picture SMALL_PX wide: any angle, a few ms."""
+    """Motion from one frame to the next, by ORB features of a picture SMALL_PX wide: any angle, two ms.
+
+    Most of that would go into weak corners that stronger ones then displace, so the threshold follows the ground: it
+    rises as long as there are corners enough.
+    """
 
     def __init__(self) -> None:
         """Nothing has been seen yet."""
         self._orb = cv2.ORB_create(  # type: ignore[attr-defined]
-            FEATURES, LEVEL_SCALE, LEVELS, edgeThreshold=PATCH_PX, patchSize=PATCH_PX, fastThreshold=FAST_THRESHOLD
+            FEATURES, nlevels=1, edgeThreshold=PATCH_PX, patchSize=PATCH_PX
         )
+        self._threshold = FAST_FLOOR
         self._matcher = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True)
         self._before: _View | None = None
         self._now: _View | None = None
@@ -80,15 +86,15 @@ class ImageMotion:
         before, now = self._before, self._now
         if before is None or now is None or before.frame_size != now.frame_size:
             return None
-        old_points, old_words = before.features(self._orb)
-        points, words = now.features(self._orb)
+        old_points, old_words = self._features(before)
+        points, words = self._features(now)
         if old_words is None or words is None:
             return None
         matches = self._matcher.match(old_words, words)
         if len(matches) < MIN_INLIERS:
             return None
-        source = np.array([old_points[match.queryIdx] for match in matches], np.float32)
-        target = np.array([points[match.trainIdx] for match in matches], np.float32)
+        source = old_points[[match.queryIdx for match in matches]]
+        target = points[[match.trainIdx for match in matches]]
         matrix, inliers = cv2.estimateAffinePartial2D(
             source, target, ransacReprojThreshold=INLIER_PX, maxIters=RANSAC_TURNS
         )
@@ -99,20 +105,30 @@ class ImageMotion:
         turn, moved = complex(matrix[0, 0], matrix[1, 0]), complex(matrix[0, 2], matrix[1, 2])
         return checked(turn, (turn * middle + moved - middle) * now.factor)
 
+    def _features(self, view: _View) -> tuple[Any, Any]:
+        """Return points [N, 2] and descriptors of a view, found when they are first asked for; None: no corners."""
+        if view.features is None:
+            found, words = self._detected(view)
+            if len(found) < FEATURES / 2 and self._threshold > FAST_FLOOR:  # the ground has changed
+                self._threshold = FAST_FLOOR
+                found, words = self._detected(view)
+            self._threshold += 1 if len(found) >= FEATURES else -2
+            self._threshold = min(max(self._threshold, FAST_FLOOR), FAST_CEILING)
+            view.features = cv2.KeyPoint.convert(found), words
+        return view.features
+
+    def _detected(self, view: _View) -> tuple[Any, Any]:
+        self._orb.setFastThreshold(self._threshold)
+        found, words = self._orb.detectAndCompute(view.grey, None)
+        return found, words
+
 
 class _View:
-    """A small grey picture and its features, which are computed when they are first asked for."""
+    """A small grey picture, and its features once they were found."""
 
     def __init__(self, grey: Any, frame_size: tuple[int, int], factor: float) -> None:
         self.grey, self.frame_size, self.factor = grey, frame_size, factor
-        self._features: tuple[list[tuple[float, float]], Any] | None = None
-
-    def features(self, orb: Any) -> tuple[list[tuple[float, float]], Any]:
-        """Return points (x, y) and descriptors, None where there are no corners."""
-        if self._features is None:
-            found, words = orb.detectAndCompute(self.grey, None)
-            self._features = [point.pt for point in found], words
-        return self._features
+        self.features: tuple[Any, Any] | None = None
 
 
 def motion_of_targets(

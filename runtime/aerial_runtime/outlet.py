@@ -11,7 +11,7 @@ from types import TracebackType
 
 import msgspec
 
-from aerial_runtime.contract import Detections, Frame, FrameInfo, TargetEvent, TargetEvents, TimingMs
+from aerial_runtime.contract import Detections, Frame, FrameInfo, Health, TargetEvent, TargetEvents, TimingMs
 from aerial_runtime.crop_jpegs import CropBudget
 from aerial_runtime.health import HealthMonitor
 from aerial_runtime.jsonl import JsonlWriter
@@ -134,11 +134,11 @@ class Outlet:
             call(message, result)
 
     def _publish_events(self, events: list[TargetEvent]) -> None:
-        if not events or self._publisher is None:
+        if not events or (self._publisher is None and self._recorder is None):
             return
         message = TargetEvents(self._source, self._events_sequence, time.time_ns(), events)
         self._events_sequence += 1
-        self._publisher.send(TARGETS, [self._encoder.encode(message)])
+        self._send(TARGETS, message)
 
     def _publish_health_when_due(self) -> None:
         now_ns = time.monotonic_ns()
@@ -151,12 +151,15 @@ class Outlet:
         self._monitor.count(unsent=unsent)
         if self._publisher is None and self._recorder is None:
             return
-        health = self._monitor.snapshot()
-        payload = self._encoder.encode(health)
+        self._send(HEALTH, self._monitor.snapshot())
+
+    def _send(self, topic: bytes, message: Health | TargetEvents) -> None:
+        """Publish and record a message, the same bytes."""
+        payload = self._encoder.encode(message)
         if self._publisher is not None:
-            self._publisher.send(HEALTH, [payload])
+            self._publisher.send(topic, [payload])
         if self._recorder is not None:
-            self._recorder.message(HEALTH, payload, health.sent_utc_ns)
+            self._recorder.message(topic, payload, message.sent_utc_ns)
 
     def close(self) -> None:
         """Publish what is queued and the last health, in CLOSE_S at most. Raises what has ended the thread."""

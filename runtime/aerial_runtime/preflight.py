@@ -25,6 +25,7 @@ from aerial_runtime.preflight_checks import (
     check_record,
     check_sockets,
     check_speed,
+    check_targets,
     check_temperature,
     judged,
 )
@@ -99,8 +100,10 @@ def run_checks(config: Config, seconds: float) -> Iterator[Check]:
             yield _row("metrics", lambda _: check_metrics(port))
         if config.output is not None:
             yield _row("output", lambda stack: check_output(config, seen, stack))
-        if (path := config.record) is not None:
-            yield _row("record", lambda _: check_record(config, path))
+        if (targets := config.targets) is not None:
+            yield _row("targets", lambda _: check_targets(config, targets))
+        if (record := config.record) is not None:
+            yield _row("record", lambda _: check_record(config, record))
         if config.inject:
             problem = "faults are injected on purpose, for a rehearsal; leave out --inject to fly"
             yield judged("rehearsal", " ".join(config.inject), "no --inject", problem)

@@ -28,6 +28,7 @@ from aerial_runtime.outlet import detections_of
 from aerial_runtime.output_file import RECORDING, OutputFile
 from aerial_runtime.pipeline import Pipeline, PipelineResult
 from aerial_runtime.publish import is_within_machine
+from aerial_runtime.targets_file import TargetsFile
 
 MAX_FRAME_MS: Final = 1000.0  # a target is in the picture for some seconds
 MAX_FRAMES = 10  # through the models
@@ -207,6 +208,12 @@ def check_output(config: Config, seen: Seen, stack: ExitStack) -> Check:
     problem = None if minutes >= MIN_DISK_MINUTES else f"make room on the disk of {config.output}, or name another"
     measured = f"{config.output} can be written, for {minutes:,.0f} minutes ({free_mib:,.0f} MiB free)"
     return judged("output", measured, f">= {MIN_DISK_MINUTES:.0f} minutes", problem)
+
+
+def check_targets(config: Config, path: Path) -> Check:
+    """Tell whether the list of all targets can be written at the end."""
+    TargetsFile(path, config.overwrite)
+    return judged("targets", f"{path} can be written", "", None)
 
 
 def check_record(config: Config, path: Path) -> Check:

@@ -36,19 +36,23 @@ PNG_OPTIONS: Final = (
 )
 LIMIT_MB: Final = 20_000  # where nothing else is asked for: 22 minutes of 1080p JPEGs of 500 kB at 30 frames/s
 LIMIT: Final = "record-limit"  # reason of `Health`
-ORIGINAL, PNG, NONE = "original", "png", "none"
-FRAMES_PATTERN: Final = rf"{ORIGINAL}|{PNG}|{NONE}|jpeg:(?:[1-9]|[1-9][0-9]|100)"
+AUTO, ORIGINAL, PNG, NONE = "auto", "original", "png", "none"
+FRAMES_PATTERN: Final = rf"{AUTO}|{ORIGINAL}|{PNG}|{NONE}|jpeg:(?:[1-9]|[1-9][0-9]|100)"
+# Of AUTO, where the camera gives no file: a tenth of the time of a PNG, and of a live camera so many a second.
+AUTO_QUALITY: Final = 90
+AUTO_FPS: Final = 10.0
 
 
 @dataclass(frozen=True)
 class RecordOptions:
     """What is asked of a recording.
 
-    frames: "original" (the camera's own bytes where it gives JPEG or PNG, else PNG), "png", "jpeg:QUALITY" or "none".
-    fps: pictures a second at most; None = all. limit_bytes: of the file.
+    frames: "auto" or "original" (the camera's own bytes where it gives JPEG or PNG, else JPEG or PNG), "png",
+    "jpeg:QUALITY" or "none". fps: pictures a second at most; None = all, but with "auto" AUTO_FPS of those of a live
+    camera that must be encoded. limit_bytes: of the file.
     """
 
-    frames: str = ORIGINAL
+    frames: str = AUTO
     fps: float | None = None
     limit_bytes: int = LIMIT_MB * 1_000_000
 
@@ -118,7 +122,7 @@ class Recorder:
         """Hand over a frame and its message, with the payload that was published."""
         item = _Item(DETECTIONS, frame.captured_utc_ns, payload, message)
         if self._is_due(frame):
-            own = frame.encoded if self._options.frames == ORIGINAL else None
+            own = frame.encoded if self._options.frames in (AUTO, ORIGINAL) else None
             item = replace(item, picture=frame.image_bgr if own is None else own)
         self._hand_over(item, self._lossless)
 
@@ -133,9 +137,12 @@ class Recorder:
 
     def _is_due(self, frame: Frame) -> bool:
         """Whether a frame's picture is one of those a second that are asked for."""
-        if self._options.frames == NONE or self._options.fps is None:
+        fps = self._options.fps
+        if fps is None and self._options.frames == AUTO and frame.encoded is None and not self._lossless:
+            fps = AUTO_FPS
+        if self._options.frames == NONE or fps is None:
             return self._options.frames != NONE
-        period_ns = round(1e9 / self._options.fps)
+        period_ns = round(1e9 / fps)
         late_ns = frame.captured_mono_ns - self._due_ns
         if -period_ns <= late_ns < 0:
             return False
@@ -250,11 +257,11 @@ class Recorder:
         """Return the picture as a JPEG or PNG file."""
         if isinstance(picture, bytes):
             return picture
-        _, _, quality = self._options.frames.partition(":")
-        if quality:
-            _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-        else:
+        if self._options.frames in (ORIGINAL, PNG):
             _, data = cv2.imencode(".png", picture, PNG_OPTIONS)
+        else:
+            _, _, quality = self._options.frames.partition(":")
+            _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(quality or AUTO_QUALITY)])
         return data.tobytes()
 
     def close(self) -> None:

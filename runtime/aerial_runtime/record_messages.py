@@ -10,9 +10,19 @@ from typing import Any, Final
 import msgspec
 
 from aerial_runtime.console import labels_of
-from aerial_runtime.contract import DETECTIONS_SCHEMA, HEALTH_SCHEMA, Box, Detections, FrameInfo, Target
+from aerial_runtime.contract import (
+    DETECTIONS_SCHEMA,
+    HEALTH_SCHEMA,
+    TARGETS_SCHEMA,
+    Box,
+    Detections,
+    FrameInfo,
+    Target,
+)
 
-CAMERA, ANNOTATIONS, DETECTIONS, HEALTH, EVENTS = "camera", "annotations", "detections", "health", "events"  # topics
+# The topics.
+CAMERA, ANNOTATIONS, DETECTIONS, HEALTH, EVENTS = "camera", "annotations", "detections", "health", "events"
+TARGETS: Final = "targets"
 JPEG_START: Final = b"\xff\xd8"
 LINE_LOOP: Final = 2  # of PointsAnnotationType
 INFO, WARNING = 2, 3  # of LogLevel
@@ -149,4 +159,5 @@ TOPICS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     DETECTIONS: (DETECTIONS_SCHEMA, _object()),
     HEALTH: (HEALTH_SCHEMA, _object()),
     EVENTS: ("foxglove.Log", LOG),
+    TARGETS: (TARGETS_SCHEMA, _object()),
 }

@@ -29,6 +29,8 @@ MAX_TARGETS: Final = 10_000  # kept for the summary, those seen most: 20 MB
 KNOWN_DIAGONAL, KNOWN_LEVER = 0.002, 0.004
 GUESSED_DIAGONAL, GUESSED_SHIFT, GUESSED_LEVER = 0.03, 0.5, 0.1
 LOST: Final = 0.15  # of the diagonal: error of a place at which a track ends, for it would take up strangers
+# Frames without targets are passed over for so long, while the picture moves by less than this share of the diagonal.
+PASSED_OVER_NS, PASSED_OVER = 200_000_000, 0.1
 VOTE_TOLERANCE: Final = 0.02  # of the diagonal, by which a guess may turn targets wrong
 MAX_STEPS: Final = 5.0  # that a motion is taken to go on after a gap
 
@@ -51,6 +53,7 @@ class Tracker:
         self._camera = ImageMotion()
         self._motion, self._step_ns = Motion(), 0
         self._before_ns: int | None = None
+        self._looked = 0  # the frame that was last looked at
         self._tracks: list[Track] = []
         # Beside them: where each is now, the square of the error of that in pixels, and the root of its area.
         self._places: Points = np.zeros(0, np.complex128)
@@ -90,14 +93,19 @@ class Tracker:
 
     def _follow(self, frame: Frame, seen: Seen) -> list[tuple[int, int]]:
         """Move all tracks with the camera; return (detection, track) pairs."""
-        self._camera.look(frame.image_bgr)
-        before_ns, self._before_ns = self._before_ns, frame.captured_mono_ns
-        if before_ns is None:
-            return []
+        before_ns = frame.captured_mono_ns if self._before_ns is None else self._before_ns
         step_ns = frame.captured_mono_ns - before_ns
         steps = min(MAX_STEPS, step_ns / self._step_ns) if min(step_ns, self._step_ns) > 0 else 1.0
-        self._step_ns = step_ns
-        motion = self._measured(seen, self._motion.over(steps))
+        guess = self._motion.over(steps)
+        if self._may_pass_over(seen, guess, step_ns):
+            return []
+        self._camera.look(frame.image_bgr)
+        looked, self._looked = self._looked, self.frames
+        self._before_ns, self._step_ns = frame.captured_mono_ns, step_ns
+        if not self._tracks:
+            self._motion = Motion()  # nobody needs it, and to go on with an old one would be wrong
+            return []
+        motion = self._measured(seen, guess, looked)
         self._places, self._sizes = motion(self._places), self._sizes * abs(motion.turn)
         self._errors2 = self._errors2 + _motion_error2(motion, self._places, seen)
         self._motion = motion
@@ -105,9 +113,20 @@ class Tracker:
             track.belief.turn(motion.turn / abs(motion.turn))
         return self._pairs(seen)
 
-    def _measured(self, seen: Seen, guess: Motion) -> Motion:
-        """Return the motion from the frame before: by many targets, by the picture, by few targets, or the guess."""
-        rows = [i for i, track in enumerate(self._tracks) if track.last_frame == self.frames - 1 and not track.is_cut]
+    def _may_pass_over(self, seen: Seen, guess: Motion, step_ns: int) -> bool:
+        """Tell whether a frame without targets need not be looked at: the next still shows the ground of the last."""
+        if len(seen.places):
+            return False
+        if not self._tracks:
+            return True
+        if not self._motion.is_known or not 0 < step_ns < PASSED_OVER_NS:
+            return False
+        of_middle, of_corner = abs(guess.shift), abs(guess.turn - 1) * seen.diagonal_px / 2
+        return of_middle + of_corner < PASSED_OVER * seen.diagonal_px
+
+    def _measured(self, seen: Seen, guess: Motion, looked: int) -> Motion:
+        """Return the motion since frame `looked`: by many targets, by the picture, by few targets, or the guess."""
+        rows = [i for i, track in enumerate(self._tracks) if track.last_frame == looked and not track.is_cut]
         whole = np.flatnonzero(~seen.is_cut)
         old, new = self._places[rows], seen.places[whole]
         alike = self._differences(seen, whole, np.array(rows, int)) < ALIKE

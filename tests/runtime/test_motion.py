@@ -81,6 +81,20 @@ def test_one_unknown_frame_between_is_forgotten():
     assert found is not None and abs(found.shift) < 1
 
 
+def test_ground_that_shows_little_after_ground_that_shows_much():
+    """Corners are strong and many on the one; on the other the same threshold would find none."""
+    stubble, lawn = meadow(seed=3), cv2.convertScaleAbs(meadow(seed=4), alpha=0.3, beta=90)
+    motion = ImageMotion()
+    for step in range(20):
+        motion.look(moved(stubble, 1 + 0j, 8j * step))
+        assert step == 0 or motion.measure() is not None
+    motion.look(lawn)
+    assert motion.measure() is None
+    motion.look(moved(lawn, 1 + 0j, 40 + 8j))
+    found = motion.measure()
+    assert found is not None and abs(found.shift - (40 + 8j)) < 5
+
+
 def all_alike(old, new):
     return np.ones((len(old), len(new)), bool)
 

@@ -211,6 +211,16 @@ def test_a_disk_that_is_soon_full(flags, tmp_path, monkeypatch):
     assert (tmp_path / "out.jsonl").read_text() == "old\n"
 
 
+def test_a_list_of_targets_that_cannot_be_written(flags, tmp_path):
+    path = tmp_path / "targets.json"
+    assert rows(*flags, "--targets", path)["targets"].go and not path.exists()
+    no_go(rows(*flags, "--targets", tmp_path / "nowhere" / "targets.json")["targets"], "check the folder")
+    path.write_text("old\n")
+    no_go(rows(*flags, "--targets", path)["targets"], "--overwrite")
+    assert rows(*flags, "--targets", path, "--overwrite")["targets"].go
+    assert path.read_text() == "old\n"
+
+
 def test_a_disk_without_room_for_the_recording(flags, tmp_path, monkeypatch):
     path = tmp_path / "flight.mcap"
     record = ["--record", path, "--record-limit", "100"]

@@ -152,15 +152,46 @@ def check(schema, value, is_open):
 
 
 @pytest.mark.parametrize(
-    ("frames", "kinds"), [("png", ["png", "png"]), ("jpeg:40", ["jpeg", "jpeg"]), ("none", []), ("original", None)]
+    ("frames", "kinds"),
+    [
+        ("png", ["png", "png"]),
+        ("jpeg:40", ["jpeg", "jpeg"]),
+        ("none", []),
+        ("original", ["jpeg", "png"]),
+        ("auto", ["jpeg", "jpeg"]),
+    ],
 )
 def test_pictures_are_what_was_asked_for(path, monitor, recorder_of, frames, kinds):
     with recorder_of(frames) as recorder:
         fly(recorder, monitor, [frame(0, JPEG), frame(1)])
-    assert [picture["format"] for picture in read(path, CAMERA)] == (["jpeg", "png"] if kinds is None else kinds)
+    assert [picture["format"] for picture in read(path, CAMERA)] == kinds
     assert len(read(path, DETECTIONS)) == 2
     if frames == "jpeg:40":
-        assert pictures(path)[0] == cv2.imencode(".jpg", IMAGE_BGR, [cv2.IMWRITE_JPEG_QUALITY, 40])[1].tobytes()
+        assert pictures(path) == [jpeg_of(IMAGE_BGR, 40)] * 2
+    if frames == "auto":
+        assert pictures(path) == [JPEG, jpeg_of(IMAGE_BGR, 90)]
+
+
+def jpeg_of(image_bgr, quality):
+    return cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "encoded", "lossless", "stored"),
+    [
+        ({}, None, False, 10),  # a live camera's pictures, which must be encoded
+        ({}, None, True, 30),  # a file's: it has time
+        ({}, JPEG, False, 30),  # the camera's own bytes cost little
+        ({"fps": 15.0}, None, False, 15),
+        ({"frames": "jpeg:90"}, None, False, 30),
+    ],
+)
+def test_where_nothing_is_asked_for_a_live_camera_without_jpegs_is_recorded_ten_times_a_second(
+    path, monitor, recorder_of, options, encoded, lossless, stored
+):
+    with recorder_of(**{"frames": "auto", **options}, lossless=lossless) as recorder:
+        fly(recorder, monitor, [frame(n, encoded, mono_ns=10**9 + round(n * 1e9 / 30)) for n in range(30)])
+    assert (len(pictures(path)), len(read(path, DETECTIONS)), recorder.unrecorded) == (stored, 30, 0)
 
 
 def test_so_many_pictures_a_second_and_every_message(path, monitor, recorder_of):

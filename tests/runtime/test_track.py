@@ -21,6 +21,7 @@ from aerial_runtime.camera import open_source
 from aerial_runtime.card import load_label_space
 from aerial_runtime.config import parse_config
 from aerial_runtime.contract import Box, Frame, Target
+from aerial_runtime.motion import ImageMotion
 from aerial_runtime.opening import open_pipeline
 from aerial_runtime.pipeline import PipelineResult
 from aerial_runtime.score import match_targets, read_labels
@@ -104,6 +105,30 @@ def test_nothing_seen_for_a_while_with_frames_lost(flight):
     for x in (560, 620, 680, 800, 860):
         flight(image=view(ground, x, 800), step=2)
     assert flight((600 - 420, 300, 36, 36), image=view(ground, 920, 800), labels=[2], step=3) == [1]
+
+
+def test_frames_without_targets_are_passed_over_while_the_camera_moves_slowly(flight, monkeypatch):
+    looks, look = [], ImageMotion.look
+
+    def counted(camera, image_bgr):
+        looks.append(flight.number)
+        look(camera, image_bgr)
+
+    monkeypatch.setattr(ImageMotion, "look", counted)
+    ground = meadow()
+
+    def fly(*places, is_seen):
+        del looks[:]
+        boards = [(1200 - x, 300, 36, 36) for x in places]
+        ids = [flight(*[board] * is_seen, image=view(ground, x, 800)) for board, x in zip(boards, places, strict=True)]
+        return len(looks), ids
+
+    assert fly(300, 310, 320, is_seen=False)[0] == 0  # there is nothing to follow
+    assert fly(330, 340, is_seen=True) == (2, [[1], [1]])
+    assert fly(*range(350, 550, 10), is_seen=False)[0] == 10
+    assert fly(550, is_seen=True) == (1, [[1]])
+    assert fly(*range(700, 1150, 150), is_seen=False)[0] >= 2  # it flies fast: the next might show other ground
+    assert fly(1150, is_seen=True) == (1, [[1]])
 
 
 def test_a_stranger_at_the_same_place_after_the_place_is_lost_is_new(flight):

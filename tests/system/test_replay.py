@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 import tempfile
+import threading
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -15,12 +17,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from aerial_runtime.contract import Detections, Health
+from aerial_runtime.client import Subscriber
+from aerial_runtime.contract import Detections, Health, TargetEvents
 from aerial_runtime.daemon import main as fly
 from aerial_runtime.diff import MOVED, compare, read_flight
 from aerial_runtime.diff import main as diff
 from aerial_runtime.record_file import Recording
-from aerial_runtime.record_messages import DETECTIONS, HEALTH
+from aerial_runtime.record_messages import DETECTIONS, HEALTH, TARGETS
 
 GOLDEN = Path(__file__).parent / "golden_flight.mcap"
 COLOURS_BGR = ((0, 0, 255), (90, 0, 220), (0, 90, 220), (20, 20, 190), (120, 120, 120), (30, 200, 30))
@@ -46,9 +49,23 @@ def flight(camera: object, models: Path, *more: object) -> int:
     return fly([str(word) for word in words])
 
 
-def test_two_replays_and_the_flight_are_equal_bit_for_bit(tmp_path, tiny_models):
+def draw_video(folder: Path) -> Path:
+    """Write the same pictures as a video, which gives pixels and no files of pictures."""
+    path = folder / "flight.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (96, 72))
+    for picture in sorted(draw(folder / "pictures").iterdir()):
+        writer.write(cv2.imread(str(picture)))
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize("is_video", [False, True])
+def test_two_replays_and_the_flight_are_equal_bit_for_bit(tmp_path, tiny_models, is_video):
+    """Pictures keep their own bytes unasked; those of a camera that gives pixels are lossless where that is asked."""
     flown, one, two = tmp_path / "flight.mcap", tmp_path / "one.jsonl", tmp_path / "two.mcap"
-    assert flight(draw(tmp_path / "pictures"), tiny_models, "--record", flown) == 0
+    camera = draw_video(tmp_path) if is_video else draw(tmp_path / "pictures")
+    more = ("--record-frames", "original") if is_video else ()
+    assert flight(camera, tiny_models, "--record", flown, *more) == 0
     assert flight(f"replay:{flown}", tiny_models, "--output", one) == 0
     assert flight(f"replay:{flown}", tiny_models, "--record", two) == 0
     for a, b in ((flown, one), (one, two)):
@@ -80,6 +97,45 @@ def test_a_recording_of_a_replay_holds_the_same_bytes_and_health(tmp_path, tiny_
     healths = [msgspec.json.decode(payload, type=Health) for _, payload in recording.messages(HEALTH)]
     assert healths[-1].frames == 12 and healths[-1].state == "stopping"
     assert recording.about["source"] == "pictures" and set(recording.cards) == {"segmenter", "classifier"}
+
+
+def test_the_recording_holds_the_targets_that_were_published(tmp_path):
+    """The demo flight with the shipped models, heard on a socket from the first to the last."""
+    endpoint, path, heard, is_over = f"ipc://{tmp_path}/socket", tmp_path / "flight.mcap", [], threading.Event()
+
+    def hear():
+        with Subscriber(endpoint, ["targets"], timeout_s=1) as link:
+            while True:
+                was_over = is_over.is_set()
+                try:
+                    next(link)
+                    heard.append(link.payload)
+                except TimeoutError:
+                    if was_over:
+                        return
+
+    listener = threading.Thread(target=hear)
+    listener.start()
+    words = ["--camera", "demo", "--bind", endpoint, "--quiet", "--device", "cpu", "--record", str(path)]
+    assert fly([*words, "--record-frames", "none"]) == 0
+    is_over.set()
+    listener.join(60)
+    recorded = [payload for _, payload in Recording(path).messages(TARGETS)]
+    assert recorded == heard
+    events = Counter(one.event for payload in heard for one in msgspec.json.decode(payload, type=TargetEvents).events)
+    assert events["new"] == events["final"] > 18 and events["updated"] > 0
+    alone = tmp_path / "alone.mcap"
+    assert fly([*words[:2], "--bind", "none", *words[4:-1], str(alone), "--record-frames", "none"]) == 0
+    assert told(payload for _, payload in Recording(alone).messages(TARGETS)) == told(recorded)
+
+
+def told(payloads):
+    """Return event -> ids of the targets that began or ended, which do not follow the clock as updates do."""
+    ids = {"new": set(), "updated": set(), "final": set()}
+    for payload in payloads:
+        for one in msgspec.json.decode(payload, type=TargetEvents).events:
+            ids[one.event].add(one.target.track_id)
+    return ids["new"], ids["final"]
 
 
 def test_a_full_disk_and_a_limit_end_no_flight(tmp_path, tiny_models, capsys):
