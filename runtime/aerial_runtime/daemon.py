@@ -6,45 +6,46 @@ Three threads share the work: one reads the camera (capture.py), this one comput
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Final
 
 import cv2
 
-from aerial_runtime.backends import open_backend
-from aerial_runtime.bundle import SUFFIX as BUNDLE_SUFFIX
-from aerial_runtime.bundle import Bundle
-from aerial_runtime.camera import CameraOptions, open_source
+from aerial_runtime.camera import open_source
 from aerial_runtime.camera.base import without_password
 from aerial_runtime.capture import Capture
-from aerial_runtime.card import card_to_json
-from aerial_runtime.config import CLASSIFIER_FILE, NO_SOCKET, SEGMENTER_FILE, Config, parse_config, toml_of
+from aerial_runtime.config import Config, parse_config, toml_of
 from aerial_runtime.console import FlightLog
 from aerial_runtime.crop_jpegs import CropBudget
 from aerial_runtime.detector import Detector
-from aerial_runtime.errors import InputError, ResourceError, UsageError, run_command
+from aerial_runtime.errors import InputError, ResourceError, run_command
 from aerial_runtime.health import HealthMonitor
 from aerial_runtime.inject import Faults, parse_fault
 from aerial_runtime.jsonl import JsonlWriter
-from aerial_runtime.keys import load_curve_server
 from aerial_runtime.log import setup_log
 from aerial_runtime.machine import MachineWatch
 from aerial_runtime.metrics import MetricsServer
+from aerial_runtime.opening import (
+    camera_options,
+    open_pipeline,
+    open_publisher,
+    open_recorder,
+    open_writer,
+    watch_options,
+)
 from aerial_runtime.outlet import Outlet
-from aerial_runtime.pipeline import DetectOptions, Pipeline
-from aerial_runtime.publish import Publisher, is_within_machine
-from aerial_runtime.record import Recorder, RecordOptions
+from aerial_runtime.pipeline import Pipeline
+from aerial_runtime.publish import is_within_machine
+from aerial_runtime.record import Recorder
 from aerial_runtime.say import say, utf8
 from aerial_runtime.score import format_score, read_labels, score_flight
 from aerial_runtime.score_targets import format_targets, has_ids, score_targets
+from aerial_runtime.signals import stop_on_signals
 from aerial_runtime.systemd import Watchdog
 from aerial_runtime.targets_file import TargetsFile
 from aerial_runtime.track import Tracker
-from aerial_runtime.watch import WatchOptions
 
 WAIT_S: Final = 0.5  # for a frame; then the loop looks up
 START_S: Final = 90.0  # for loading and warming up: the first use of an engine on a Jetson takes some of it
@@ -182,131 +183,7 @@ def _judge(
             )
 
 
-def open_publisher(config: Config, stack: ExitStack) -> Publisher | None:
-    """Bind the sockets, to be closed by `stack`. Raises UsageError, InputError (keys) or ResourceError."""
-    if config.bind == (NO_SOCKET,):
-        return None
-    if config.allowed_clients is not None and config.server_key is None:
-        raise UsageError("--allowed-clients needs --server-key, server.key_secret of aerial-keygen")
-    curve = load_curve_server(config.server_key, config.allowed_clients) if config.server_key else None
-    return stack.enter_context(Publisher(config.bind, curve=curve, insecure=config.insecure))
-
-
-def open_writer(
-    config: Config, monitor: HealthMonitor, lossless: bool, faults: Faults, stack: ExitStack
-) -> JsonlWriter | None:
-    """Open --output, to be closed by `stack`. Raises UsageError or ResourceError."""
-    if config.output is None:
-        return None
-    writer = JsonlWriter(config.output, config.overwrite, monitor=monitor, lossless=lossless, writing=faults.writing)
-    return stack.enter_context(writer)
-
-
-def open_recorder(
-    config: Config,
-    source: str,
-    pipeline: Pipeline,
-    monitor: HealthMonitor,
-    lossless: bool,
-    faults: Faults,
-    stack: ExitStack,
-) -> Recorder | None:
-    """Open --record, to be closed by `stack`. Raises UsageError or ResourceError."""
-    if config.record is None:
-        return None
-    options = RecordOptions(config.record_frames, config.record_fps, config.record_limit * 1_000_000)
-    about = {"source": source, "provider": pipeline.provider, **pipeline.models}
-    cards = {role: card_to_json(card) for role, card in pipeline.cards.items()}
-    recorder = Recorder(
-        config.record, options, about, cards,
-        monitor=monitor, overwrite=config.overwrite, lossless=lossless, writing=faults.writing,
-    )  # fmt: skip
-    monitor.listen(recorder.event)
-    return stack.enter_context(recorder)
-
-
-def camera_options(config: Config) -> CameraOptions:
-    """Return what the camera is asked for."""
-    return CameraOptions(
-        width=config.width,
-        height=config.height,
-        fps=config.fps,
-        pixel_format=config.pixel_format,
-        exposure_ms=config.exposure_ms,
-        pace=config.pace,
-        timeout_s=config.camera_timeout_s,
-    )
-
-
-def watch_options(config: Config) -> WatchOptions:
-    """Return when the camera counts as ill."""
-    return WatchOptions(config.camera_timeout_s, config.frozen_s, config.black_s, config.wait_for_camera)
-
-
-def detect_options(config: Config) -> DetectOptions:
-    """Return what is asked of the detection. Raises UsageError."""
-    return DetectOptions(
-        conf=config.conf,
-        mask_threshold=config.mask_threshold,
-        abstain=config.abstain,
-        max_candidates=config.max_candidates,
-        min_size_px=config.min_size,
-        max_size_px=config.max_size,
-        tile=config.tile,
-        overlap_px=config.tile_overlap,
-    )
-
-
-def open_pipeline(config: Config, stack: ExitStack) -> Pipeline:
-    """Load both models, to be closed by `stack`, and join them; a bundle is checked first.
-
-    Raises ModelError, CheckError, UsageError or ResourceError.
-    """
-    is_bundled = config.models.suffix == BUNDLE_SUFFIX and None in (config.segmenter, config.classifier)
-    bundle = Bundle(config.models) if is_bundled else None
-    with bundle.unpacked() if bundle else nullcontext(config.models) as folder:
-        segmenter, classifier = (
-            stack.enter_context(open_backend(path, config.device, config.threads))
-            for path in (config.segmenter or folder / SEGMENTER_FILE, config.classifier or folder / CLASSIFIER_FILE)
-        )
-    if bundle and config.segmenter is None and config.classifier is None:  # of other pairs it knows no answer
-        bundle.check(segmenter.card, classifier.card, Pipeline(segmenter, classifier))
-    return Pipeline(segmenter, classifier, options=detect_options(config))
-
-
 def quieten_opencv() -> None:
     """Silence OpenCV: its own lines about a bad image or video would stand beside our sentence."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet; read by OpenCV at the first video
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """Give an event that SIGTERM and SIGINT set, so that a flight ends after the frame it is at.
-
-    A second signal ends the process at once, with 128 and its number: Python's own handlers wait for the main
-    thread, which may hang in a camera's driver, so a thread of its own listens.
-    """
-    stop = threading.Event()
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)  # Python asks for it
-    threading.Thread(target=_hear_signals, args=(ours, stop), daemon=True).start()
-    fd_before = signal.set_wakeup_fd(theirs.fileno())
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(fd_before)
-        theirs.close()  # ends the thread
-
-
-def _hear_signals(wakeup: socket.socket, stop: threading.Event) -> None:
-    """Read the number of each signal as a byte, nothing at the end; at the second end the process."""
-    with wakeup:
-        if wakeup.recv(1):
-            stop.set()
-        second = wakeup.recv(1)
-        if second:
-            os._exit(128 + second[0])

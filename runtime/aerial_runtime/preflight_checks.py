@@ -18,11 +18,12 @@ from aerial_runtime.camera import Source, open_source
 from aerial_runtime.capture import Capture
 from aerial_runtime.config import Config
 from aerial_runtime.contract import Frame
-from aerial_runtime.daemon import WAIT_S, camera_options, open_pipeline, open_publisher, open_writer, watch_options
+from aerial_runtime.daemon import WAIT_S
 from aerial_runtime.health import COOL_C, HealthMonitor
 from aerial_runtime.inject import Faults
 from aerial_runtime.machine import MIB, read_machine
 from aerial_runtime.metrics import MetricsServer
+from aerial_runtime.opening import camera_options, open_pipeline, open_publisher, open_writer, watch_options
 from aerial_runtime.outlet import detections_of
 from aerial_runtime.output_file import RECORDING, OutputFile
 from aerial_runtime.pipeline import Pipeline, PipelineResult

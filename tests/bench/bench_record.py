@@ -21,8 +21,8 @@ from aerial_runtime.camera.base import frame_now
 from aerial_runtime.camera.demo import demo_source
 from aerial_runtime.config import Config
 from aerial_runtime.contract import Frame
-from aerial_runtime.daemon import open_pipeline
 from aerial_runtime.health import HealthMonitor
+from aerial_runtime.opening import open_pipeline
 from aerial_runtime.outlet import Outlet
 from aerial_runtime.pipeline import Pipeline
 from aerial_runtime.record import Recorder, RecordOptions

@@ -155,6 +155,15 @@ def test_camera_keeps_shape_and_changes_pixels():
     assert (expose(np.random.default_rng(0), picture.copy(), NO_CAMERA) == picture).all()
 
 
+def test_a_fringe_moves_red_and_blue_apart_and_leaves_green():
+    picture = np.zeros((40, 40, 3), np.uint8)
+    picture[:, 20:] = 200
+    seen = [expose(np.random.default_rng(seed), picture.copy(), replace(NO_CAMERA, fringe=1.0)) for seed in range(9)]
+    assert all((image[..., 1] == picture[..., 1]).all() for image in seen)
+    shifts = [float(image[10, :, 0].sum()) - float(image[10, :, 2].sum()) for image in seen]
+    assert max(shifts) > 50 and min(shifts) < -50
+
+
 def test_bad_backgrounds_and_sizes_are_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         Backgrounds(tmp_path / "none")

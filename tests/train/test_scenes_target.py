@@ -10,7 +10,7 @@ from aerial_runtime.card import Head, LabelSpace, load_label_space
 from aerial_runtime.errors import InputError
 from aerial_train.scenes import colors
 from aerial_train.scenes.glyphs import STROKES, glyph, glyph_variants
-from aerial_train.scenes.shapes import SHAPES
+from aerial_train.scenes.shapes import SHAPES, stretch
 from aerial_train.scenes.target import (
     NONE,
     REFERENCE_STYLE,
@@ -37,6 +37,24 @@ def test_every_shape_fits_the_unit_circle_and_holds_its_letter_circle():
             inside = [cv2.pointPolygonTest(outline.reshape(-1, 1, 2), p, False) >= 0 for p in ring]
             # A star's and a cross's letters may reach a little over the notches; every other shape holds the circle.
             assert sum(inside) >= (8 if name in ("star", "cross") else 16), name
+
+
+def test_a_stretched_shape_keeps_its_corners_and_still_holds_its_letter_circle():
+    for name, outline_of in SHAPES.items():
+        ratios = []
+        for seed in range(40):
+            rng = np.random.default_rng(seed)
+            plain, circle = outline_of(rng)
+            outline, (x, y, radius) = stretch(rng, name, plain, circle, 0.12)
+            assert outline.shape == plain.shape and np.hypot(*outline.T).max() <= 1.01
+            wide, high = np.ptp(outline, axis=0) / np.ptp(plain, axis=0)
+            ratios.append(wide / high)
+            ring = [(x + 0.9 * radius * math.cos(a), y + 0.9 * radius * math.sin(a)) for a in np.linspace(0, 6.28, 16)]
+            inside = [cv2.pointPolygonTest(outline.reshape(-1, 1, 2), p, False) >= 0 for p in ring]
+            assert sum(inside) >= (8 if name in ("star", "cross") else 16), name
+        assert np.std(ratios) > 0.02, name
+        if name in ("circle", "square"):  # ovals and rectangles begin beside them
+            assert max(ratios) < 1.15 and min(ratios) > 0.87
 
 
 def test_shapes_have_their_number_of_corners():
@@ -154,3 +172,45 @@ def test_a_target_outside_the_picture_paints_nothing():
     picture = np.full((32, 32, 3), 50, np.uint8)
     assert paint(np.random.default_rng(0), picture, look, at_pixels(np.eye(3, dtype=np.float32), 5, 200, 200)) is None
     assert (picture == 50).all()
+
+
+def test_thin_paint_shows_the_board_but_stays_readable():
+    def contrasts(thin_ink: float) -> list[float]:
+        style = Style(thin_ink=thin_ink, no_letter=0.0, pink=0.0)
+        looks = [sample_look(np.random.default_rng(seed), SUAS, style) for seed in range(200)]
+        return [float(np.abs(look.shape_bgr - look.letter_bgr).sum()) for look in looks]
+
+    thick, thin = contrasts(0.0), contrasts(1.0)
+    assert np.median(thin) < 0.85 * np.median(thick)
+    assert min(thin) >= min(Style().min_contrast, min(thick)) - 1
+
+
+def test_letters_come_small_and_wide():
+    def letters(**style: object) -> list[np.ndarray]:
+        plain = Style(no_letter=0.0, turned_letter=0.0, slant=0.0, **style)
+        looks = [sample_look(np.random.default_rng(seed), SUAS, plain) for seed in range(40)]
+        return [np.ptp(np.concatenate(look.letter), axis=0) for look in looks]
+
+    assert max(height for _, height in letters(letter_height=(0.3, 0.35))) < 0.75
+    plain, wide = (
+        np.median([width / height for width, height in letters(letter_width=width)]) for width in ((1, 1), (1.3, 1.3))
+    )
+    assert wide == pytest.approx(1.3 * plain, rel=0.03)
+
+
+def test_a_folded_board_is_lit_unevenly():
+    def spread(folds: float) -> float:
+        style = Style(folds=folds, texture=0, gloss=0, worn=0, border=0, shadow=0, grass=0, no_letter=1.0)
+        stds = []
+        for seed in range(30):
+            rng = np.random.default_rng(seed)
+            look = sample_look(rng, SUAS, style)
+            picture = np.full((64, 64, 3), 90, np.uint8)
+            painted = paint(rng, picture, look, at_pixels(np.eye(3, dtype=np.float32), 24, 32, 32))
+            height, width = painted.coverage.shape
+            board = picture[painted.y : painted.y + height, painted.x : painted.x + width][painted.coverage == 255]
+            stds.append(float(board.std(axis=0).max()))
+        return float(np.median(stds))
+
+    assert spread(0.0) < 1.0
+    assert spread(1.0) > 4.0

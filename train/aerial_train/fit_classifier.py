@@ -37,10 +37,11 @@ PICTURE_PX = 144
 class ClassifierOptions(FitOptions):
     """What a classifier's training asks for."""
 
+    epochs: int = option(30, "passes; the learning rate's schedule spans all of them", "length")
     batch: int = option(256, "crops in a step")
     images_per_epoch: int = option(65536, "fresh crops in a pass")
     held_out: int = option(4096, "crops of the fixed held-out set, rendered from another seed")
-    crop_size: int = option(48, "side of the square crops, pixels")
+    crop_size: int = option(64, "side of the square crops, pixels")
     label_smoothing: float = option(0.0, "share of every label that is spread over all classes", "loss")
     head_weights: str = option("", "factors of the losses, such as letter=2,heading=0.5", "loss", metavar="HEAD=X,...")
     learned_weights: bool = option(False, "learn the factors of the losses from their uncertainty", "loss")
@@ -60,7 +61,7 @@ class ClassifierOptions(FitOptions):
     def recipes(cls) -> dict[str, dict[str, Any]]:
         """Return the options that each recipe sets."""
         return {
-            "flight": {},
+            "flight": {"filters": (16, 48, 96, 160)},
             # The published protocol: 72 passes of 16,384 fresh crops of 32 px; 34 letters.
             "r32": {
                 "label_space": "suas-r32", "crop_size": 32, "margin": 1.0, "filters": (32, 32, 64, 128),

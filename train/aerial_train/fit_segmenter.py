@@ -40,6 +40,8 @@ SUMMARY_SIZE = (1, 1088, 1920, 3)
 class SegmenterOptions(FitOptions):
     """What a segmenter's training asks for."""
 
+    epochs: int = option(36, "passes; the learning rate's schedule spans all of them", "length")
+    images_per_epoch: int = option(8192, "fresh frames in a pass", "length")
     batch: int = option(32, "frames in a step")
     frame_size: int = option(256, "side of the square training frames, pixels")
     loss: str = option("jaccard+bce", "sum of jaccard, dice, tversky(A,B), bce and focal(G)", "loss",
@@ -73,8 +75,9 @@ class SegmenterOptions(FitOptions):
         return {
             "flight": {},
             # The published protocol: UNet of 16 filters and 5 levels, 256 px, mask at full resolution.
-            "r256": {"frame_size": 256, "preset": "textbook", "loss": "jaccard", "batch": 16, "epochs": 72},
-        }
+            "r256": {"frame_size": 256, "preset": "textbook", "loss": "jaccard", "batch": 16, "epochs": 72,
+                     "images_per_epoch": 16384},
+        }  # fmt: skip
 
 
 class SegmenterTask(Task):

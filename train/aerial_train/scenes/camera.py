@@ -23,15 +23,16 @@ LEVELS = np.linspace(0, 1, 256, dtype=np.float32)[:, None]  # every grey level, 
 class Camera:
     """Ranges of one family of cameras. Probabilities 0..1; blur in pixels; noise in grey levels."""
 
-    exposure: float = 0.22  # standard deviation of the log of the gain
-    cast: float = 0.09  # standard deviation of the log of each channel's gain
+    exposure: float = 0.26  # standard deviation of the log of the gain
+    cast: float = 0.11  # standard deviation of the log of each channel's gain
     gamma: float = 0.12  # standard deviation of the log of the exponent
     haze: float = 0.35  # probability of a veil that lifts the blacks
-    saturation: tuple[float, float] = (0.55, 1.35)
+    saturation: tuple[float, float] = (0.45, 1.4)
     shade: float = 0.12  # probability of a shadow edge across the picture
     vignette: float = 0.25
     defocus: float = 0.45
-    defocus_px: float = 1.0
+    defocus_px: float = 1.6
+    fringe: float = 0.12  # probability that red and blue lie beside green, as behind a cheap lens
     motion: float = 0.22
     motion_px: float = 3.5
     sharpen: float = 0.25  # cameras sharpen: halos around edges
@@ -50,6 +51,7 @@ NO_CAMERA = Camera(
     shade=0,
     vignette=0,
     defocus=0,
+    fringe=0,
     motion=0,
     sharpen=0,
     noise=0,
@@ -66,6 +68,8 @@ def expose(rng: Rng, picture: U8, camera: Camera) -> U8:
     picture = _tone(rng, picture, camera)
     if camera.vignette and rng.random() < camera.vignette:
         _vignette(rng, picture)
+    if camera.fringe and rng.random() < camera.fringe:
+        picture = _fringe(rng, picture)
     if rng.random() < camera.defocus:
         picture = np.asarray(
             cv2.GaussianBlur(picture, (0, 0), 0.25 + (camera.defocus_px - 0.25) * rng.random() ** 1.5), np.uint8
@@ -127,6 +131,17 @@ def _vignette(rng: Rng, picture: U8) -> None:
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     picture[:] = picture * (1 - np.float32(rng.uniform(0.05, 0.28)) * (x * x + y * y))[..., None]
+
+
+def _fringe(rng: Rng, picture: U8) -> U8:
+    """Move red and blue apart by up to a pixel and a half: lateral chromatic aberration is a shift within a crop."""
+    dx, dy = rng.uniform(-0.75, 0.75, 2)
+    height, width = picture.shape[:2]
+    blue, green, red = cv2.split(picture)
+    for sign, plane in ((1, blue), (-1, red)):
+        shift = np.array(((1, 0, sign * dx), (0, 1, sign * dy)), np.float32)
+        cv2.warpAffine(plane.copy(), shift, (width, height), plane, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.merge((blue, green, red)), np.uint8)
 
 
 def _motion_kernel(rng: Rng, longest_px: float) -> F32:

@@ -36,10 +36,11 @@ Edges = npt.NDArray[np.float64]
 class CropRecipe:
     """What crops hold. Sizes in pixels of the source frame."""
 
-    size: int = 48  # side of the crop that the classifier sees
+    size: int = 64  # side of the crop that the classifier sees
     margin: float = 1.3  # side of the square over the longer side of the box, as in the runtime
-    source_px: tuple[float, float] = (12, 180)  # size of the target in the frame, log-uniform
+    source_px: tuple[float, float] = (13, 220)  # size of the target in the frame, log-uniform
     cell_px: int = 4  # the segmenter's stride: boxes are as coarse as its cells
+    framing: float = 0.08  # standard deviation of the log of the square's side: masks are also too full or too thin
     targets: float = 0.8  # share of crops that hold a target
     style: Style = field(default_factory=Style)
     camera: Camera = field(default_factory=lambda: Camera(vignette=0.05))
@@ -123,7 +124,9 @@ class CropScenes:
         scale = source / float((high - low).max())
         error = box_errors(rng, recipe.cell_px, source)
         box_low, box_high = low * scale - error[:2], high * scale + error[2:]
-        side = max(8.0, float((box_high - box_low).max()) * recipe.margin)
+        side = max(
+            8.0, float((box_high - box_low).max()) * recipe.margin * math.exp(recipe.framing * rng.standard_normal())
+        )
         centre = (box_low + box_high) / 2
         shrink = min(1.0, 2 * recipe.size / side)
         whole = round(side * shrink)

@@ -181,6 +181,5 @@ PAINTERS: tuple[Painter, ...] = (
     _bin,
     _person,
     _plain_blob,
-    _plain_blob,
     _stain,
 )

@@ -48,7 +48,8 @@ class FrameRecipe:
 
 
 FRAME_RECIPES: dict[str, FrameRecipe] = {
-    "flight": FrameRecipe(targets=(0, 4)),  # 256 px hold fewer than a whole frame
+    # 256 px hold fewer targets than a whole frame. Blank boards, more than fly, teach that a plain shape may be one.
+    "flight": FrameRecipe(targets=(0, 4), style=Style(no_letter=0.1)),
     "r256": FrameRecipe(grid_px=20, distractors=(0, 0), style=REFERENCE_STYLE, camera=NO_CAMERA),
 }
 

@@ -23,19 +23,24 @@ Glyph = tuple[F32, ...]
 RASTER_PX = 240  # height at which outlines are traced; twice the largest letter that is ever drawn
 
 # (package, files): sans, serif, rounded, narrow, hand-lettered; upright weights that a team would print or paint.
-FONTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("font_roboto", ("Roboto-Regular.ttf", "Roboto-Medium.ttf", "Roboto-Bold.ttf", "Roboto-Black.ttf")),
-    ("font_lato", ("Lato-Regular.ttf", "Lato-Bold.ttf", "Lato-Black.ttf")),
-    ("font_source_sans_pro", ("SourceSansPro-Regular.ttf", "SourceSansPro-Bold.ttf", "SourceSansPro-Black.ttf")),
-    ("font_source_serif_pro", ("SourceSerifPro-Semibold.ttf", "SourceSerifPro-Bold.ttf")),
-    ("font_hanken_grotesk", ("HankenGrotesk-Medium.otf", "HankenGrotesk-Bold.otf")),
-    ("font_manrope", ("Manrope-Medium.ttf", "Manrope-ExtraBold.ttf")),
-    ("font_caladea", ("Caladea-Bold.ttf",)),
-    ("font_fredoka_one", ("FredokaOne-Regular.ttf",)),
-    ("font_amatic_sc", ("AmaticSC-Bold.ttf",)),
-    ("font_intuitive", ("Intuitive.ttf",)),
+FONTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("font_roboto", "files/", ("Roboto-Regular.ttf", "Roboto-Medium.ttf", "Roboto-Bold.ttf", "Roboto-Black.ttf")),
+    ("font_lato", "files/", ("Lato-Regular.ttf", "Lato-Bold.ttf", "Lato-Black.ttf")),
+    ("font_source_sans_pro", "files/", ("SourceSansPro-Regular.ttf", "SourceSansPro-Bold.ttf",
+                                        "SourceSansPro-Black.ttf")),
+    ("font_source_serif_pro", "files/", ("SourceSerifPro-Semibold.ttf", "SourceSerifPro-Bold.ttf")),
+    ("font_hanken_grotesk", "files/", ("HankenGrotesk-Medium.otf", "HankenGrotesk-Bold.otf")),
+    ("font_manrope", "files/", ("Manrope-Medium.ttf", "Manrope-ExtraBold.ttf")),
+    ("font_caladea", "files/", ("Caladea-Bold.ttf",)),
+    ("font_fredoka_one", "files/", ("FredokaOne-Regular.ttf",)),
+    ("font_amatic_sc", "files/", ("AmaticSC-Bold.ttf",)),
+    ("font_intuitive", "files/", ("Intuitive.ttf",)),
+    ("matplotlib", "mpl-data/fonts/ttf/", ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono-Bold.ttf",
+                                           "DejaVuSerif-Bold.ttf", "STIXGeneralBol.ttf")),
+)  # fmt: skip
+FONT_FILES: tuple[tuple[str, str], ...] = tuple(
+    (package, folder + name) for package, folder, names in FONTS for name in names
 )
-FONT_FILES: tuple[tuple[str, str], ...] = tuple((package, name) for package, names in FONTS for name in names)
 
 # Letters as one would lay them in tape: polylines on a grid 4 wide and 6 high, "x,y" pairs, y down.
 STROKES: dict[str, str] = {
@@ -52,7 +57,7 @@ STROKES: dict[str, str] = {
     "6": "4,0 0,0 0,6 4,6 4,3 0,3", "7": "0,0 4,0 1.6,6", "8": "0,0 4,0 4,6 0,6 0,0|0,3 4,3",
     "9": "4,3 0,3 0,0 4,0 4,6 0,6",
 }  # fmt: skip
-STROKE_VARIANTS = 16  # per letter: thickness, width, ends and the hand's tremble
+STROKE_VARIANTS = 48  # per letter: thickness, width, ends and the hand's tremble
 
 
 def glyph_variants() -> int:
@@ -79,15 +84,15 @@ def _font_raster(letter: str, variant: int) -> U8:
 @lru_cache(maxsize=len(FONT_FILES))
 def _font(variant: int) -> Any:
     package, name = FONT_FILES[variant]
-    data = files(package).joinpath("files", name).read_bytes()
+    data = files(package).joinpath(name).read_bytes()
     return ImageFont.truetype(io.BytesIO(data), RASTER_PX)
 
 
 def _stroke_raster(letter: str, variant: int) -> U8:
     """Draw the strokes: even variants are tape (square ends), odd ones paint (round ends and a tremble)."""
     rng = np.random.default_rng((variant, ord(letter)))
-    thickness = round(RASTER_PX * (0.09, 0.13, 0.17, 0.21)[variant % 4])
-    aspect = rng.uniform(0.85, 1.25)
+    thickness = round(RASTER_PX * (0.06, 0.09, 0.12, 0.15, 0.18, 0.22)[variant % 6])
+    aspect = rng.uniform(0.75, 1.5)
     raster = np.zeros((2 * RASTER_PX, 2 * RASTER_PX), np.uint8)
     for polyline in STROKES[letter].split("|"):
         points = np.array([[float(v) for v in pair.split(",")] for pair in polyline.split()])

@@ -114,3 +114,28 @@ SHAPES: dict[str, Callable[[Rng], Outline]] = {
     "star": _star,
     "cross": _cross,
 }
+
+
+# How much of the stretch a shape takes. Squares and circles take little: beside them begin rectangles and ovals.
+STRETCHABLE = {"circle": 0.4, "square": 0.35, "octagon": 0.5, "triangle": 1.8}
+
+
+def stretch(rng: Rng, shape: str, outline: F32, circle: tuple[float, float, float], spread: float) -> Outline:
+    """Make a shape wider or higher, as boards cut by hand are; it still fits into the unit circle.
+
+    spread: standard deviation of the logarithm of width over height. Trapezoids are also made higher and their tops
+    longer, since those of the reference protocol are flat.
+    """
+    points, (x, y, radius) = outline.copy(), circle
+    if shape == "trapezoid":
+        bottom = float(points[2, 0])
+        top = min(0.8 * bottom, float(points[1, 0]) * rng.uniform(1.0, 1.6))
+        points[:2, 0] = (-top, top)
+        higher = rng.uniform(1.0, 2.0)
+        points[:, 1] *= np.float32(higher)
+        radius = min(radius * higher, 0.42 * (top + bottom))
+    ratio = math.exp(0.5 * spread * STRETCHABLE.get(shape, 0.8) * min(2.0, max(-2.0, rng.standard_normal())))
+    wide, high = ratio, 1 / ratio
+    points *= np.array((wide, high), np.float32)
+    fit = 1 / max(1.0, float(np.hypot(points[:, 0], points[:, 1]).max()))
+    return points * np.float32(fit), (x * wide * fit, y * high * fit, radius * min(wide, high) * fit)

@@ -17,7 +17,7 @@ from aerial_runtime.contract import F32, U8
 from aerial_runtime.errors import InputError
 from aerial_train.scenes import colors, textures
 from aerial_train.scenes.glyphs import FONT_FILES, STROKES, glyph, glyph_variants
-from aerial_train.scenes.shapes import SHAPES
+from aerial_train.scenes.shapes import SHAPES, stretch
 
 Rng = np.random.Generator
 UNKNOWN, NONE = -1, -2  # labels: no loss and no score; nothing there to read (the model shall abstain)
@@ -29,9 +29,13 @@ class Style:
 
     colors: dict[str, tuple[colors.HslRange, ...]] = field(default_factory=lambda: colors.WIDE)
     perspective: float = 0.16  # how far a corner may move inwards, of the half side
-    strokes: float = 0.3  # share of letters in tape or paint strokes, the rest are fonts
-    letter_height: tuple[float, float] = (0.6, 1.15)  # of the inscribed circle's diameter
+    stretch: float = 0.12  # standard deviation of the log of width over height, where the shape keeps its name
+    strokes: float = 0.35  # share of letters in tape or paint strokes, the rest are fonts
+    letter_height: tuple[float, float] = (0.32, 1.15)  # of the inscribed circle's diameter
+    letter_width: tuple[float, float] = (0.72, 1.35)  # of the letter's own width
+    slant: float = 0.25  # share of letters that lean, by up to a quarter of their height
     fit_letter: bool = True  # shrink wide letters until they lie on the board, but for a little
+    thin_ink: float = 0.35  # share of letters through which the board shows
     no_letter: float = 0.03
     turned_letter: float = 0.06  # letter turned against its shape
     pink: float = 0.04
@@ -39,6 +43,7 @@ class Style:
     worn: float = 0.35
     texture: float = 0.6
     gloss: float = 0.4
+    folds: float = 0.22  # share of boards that are bent or crumpled
     shadow: float = 0.35  # cast beside the board
     grass: float = 0.08  # blades over the board
     min_contrast: float = 45.0  # between letter and shape, sum of the channels' differences; below it nobody can read
@@ -46,8 +51,9 @@ class Style:
 
 # The published generator: flat colours, fonts alone, nothing on or beside the board.
 REFERENCE_STYLE = Style(
-    colors=colors.REFERENCE, perspective=0.5, strokes=0.0, letter_height=(0.4, 0.99), fit_letter=False, no_letter=0.0,
-    turned_letter=0.0, pink=0.0, border=0.0, worn=0.0, texture=0.0, gloss=0.0, shadow=0.0, grass=0.0, min_contrast=0.0,
+    colors=colors.REFERENCE, perspective=0.5, stretch=0.0, strokes=0.0, letter_height=(0.4, 0.99),
+    letter_width=(1.0, 1.0), slant=0.0, fit_letter=False, thin_ink=0.0, no_letter=0.0, turned_letter=0.0, pink=0.0,
+    border=0.0, worn=0.0, texture=0.0, gloss=0.0, folds=0.0, shadow=0.0, grass=0.0, min_contrast=0.0,
 )  # fmt: skip
 
 
@@ -96,7 +102,12 @@ def sample_look(rng: Rng, space: LabelSpace, style: Style) -> Look:
         letter_bgr = colors.sample_bgr(rng, style.colors[attributes["letter_color"] or "white"])
     if style.pink and rng.random() < style.pink:
         shape_bgr, letter_bgr = _make_pink(rng, attributes, labels, free, shape_bgr, letter_bgr)
-    outline, circle = SHAPES[attributes["shape"] or "circle"](rng)
+    shape = attributes["shape"] or "circle"
+    outline, circle = SHAPES[shape](rng)
+    if style.stretch:
+        outline, circle = stretch(rng, shape, outline, circle, style.stretch)
+    if style.thin_ink and rng.random() < style.thin_ink:
+        letter_bgr = _see_through(rng, letter_bgr, shape_bgr, style.min_contrast)
     letter, letter_up = _sample_letter(rng, attributes["letter"], circle, style)
     border = None
     if style.border and rng.random() < style.border:
@@ -177,10 +188,15 @@ def _sample_letter(
     contours = glyph(letter, variant)
     x, y, radius = circle
     half = radius * rng.uniform(*style.letter_height)
+    if style.letter_width != (1.0, 1.0) or style.slant:
+        lean = rng.uniform(-0.25, 0.25) if rng.random() < style.slant else 0.0
+        form = np.array(((rng.uniform(*style.letter_width), 0), (-lean, 1)), np.float32)
+        contours = tuple(c @ form for c in contours)
     if style.fit_letter:
         half_width = max(float(np.abs(c[:, 0]).max()) for c in contours)
         half = min(half, 1.12 * radius / math.hypot(1.0, half_width) * 1.1)
-        offset = rng.uniform(-0.12, 0.12, 2) * radius
+        room = 0.1 * radius + 0.25 * max(0.0, radius - half)  # a small letter may lie well off the middle
+        offset = rng.uniform(-room, room, 2)
         x, y = x + offset[0], y + offset[1]
     turn = rng.uniform(0, 2 * math.pi) if style.turned_letter and rng.random() < style.turned_letter else 0.0
     cos, sin = math.cos(turn) * half, math.sin(turn) * half
@@ -188,6 +204,14 @@ def _sample_letter(
     shift = np.array((x, y), np.float32)
     up = np.array(((0, 1), (0, -1)), np.float32) @ matrix + shift
     return tuple(c @ matrix + shift for c in contours), up
+
+
+def _see_through(rng: Rng, letter_bgr: F32, shape_bgr: F32, min_contrast: float) -> F32:
+    """Return the colour of a letter in thin paint: mixed with its board's, but never until nobody can read it."""
+    share = rng.uniform(0.45, 0.95)
+    contrast = float(np.abs(shape_bgr - letter_bgr).sum())
+    share = max(share, min(1.0, min_contrast / max(1.0, contrast)))
+    return np.asarray(shape_bgr + np.float32(share) * (letter_bgr - shape_bgr), np.float32)
 
 
 def placement(rng: Rng, angle: float, perspective: float, inner: float = 1.0) -> F32:
@@ -291,8 +315,25 @@ def _weather(rng: Rng, board: F32, opacity: F32, style: Style) -> None:
         ramp = ramp + np.linspace(-1, 1, h, dtype=np.float32)[:, None] * np.float32(rng.normal(0, 0.12))
         board *= 1 + ramp[..., None]
         board += np.float32(rng.uniform(0, 30) * (rng.random() < 0.5))
+    if style.folds and rng.random() < style.folds:
+        _fold(rng, board)
     if style.grass and rng.random() < style.grass:
         opacity *= 1 - textures.patch(rng, textures.blades_pool(), h, w) * np.float32(rng.uniform(0.3, 0.9))
+
+
+def _fold(rng: Rng, board: F32) -> None:
+    """Shade a bent board, in place: two or three planes in different light, bright or dark where they meet."""
+    h, w = board.shape[:2]
+    x, y = np.linspace(-1, 1, w, dtype=np.float32), np.linspace(-1, 1, h, dtype=np.float32)[:, None]
+    light = np.ones((h, w), np.float32)
+    for _ in range(int(rng.integers(1, 3))):
+        angle, width = rng.uniform(0, 2 * math.pi), rng.uniform(0.04, 0.3)
+        across = (x * math.cos(angle) + y * math.sin(angle) - rng.uniform(-0.6, 0.6)) / np.float32(width)
+        light += np.float32(rng.normal(0, 0.14)) * np.tanh(across)
+        light += np.float32(rng.normal(0, 0.15)) * np.exp(-across * across)
+    board *= np.maximum(light, 0.3)[..., None]
+    if rng.random() < 0.3:  # a shine that is nearly the sky's own colour
+        board += np.maximum(light - 1, 0)[..., None] * np.float32(rng.uniform(60, 300))
 
 
 def _cast_shadow(rng: Rng, picture: U8, outline: F32, supersample: int) -> None:
