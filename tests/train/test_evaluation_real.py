@@ -195,6 +195,12 @@ def test_what_cannot_be(frames, tiny_models, capsys, change, code, sentence):
     assert sentence in capsys.readouterr().err
 
 
+def test_folders_of_one_name_would_overwrite_their_pictures(tmp_path, frames, tiny_models, capsys):
+    words = ["real", str(frames), str(frames / "labels.json"), "--models", str(tiny_models), "--errors"]
+    assert main([*words, str(tmp_path / "errors")]) == 2
+    assert "two folders have one name among frames, frames" in capsys.readouterr().err
+
+
 def test_no_labels(tmp_path, tiny_models, capsys):
     assert main(["real", str(tmp_path), "--models", str(tiny_models)]) == 3
     assert "holds neither labels.json" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """`aerial-train certificate`: the smallest target, on drawn full-size frames that no training saw.
 
-Frames are drawn, flown and forgotten one by one: memory does not grow with their number, and the worst are drawn again
-for their pictures.
+Frames are drawn, flown and forgotten one by one; only what was said of them is kept, and the worst are drawn again for
+their pictures.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from aerial_train.data import FrameData
 from aerial_train.data.base import HELD_OUT_SEED_OFFSET
 from aerial_train.data.labels import questions
 from aerial_train.data.progress import progress
-from aerial_train.evaluation.error_sheets import frame_errors, write_errors
+from aerial_train.evaluation.error_sheets import add_error_arguments, check_error_arguments, frame_errors, write_errors
 from aerial_train.evaluation.gather import EPOCH
 from aerial_train.evaluation.pair import Pair, add_model_arguments, open_pair
 from aerial_train.evaluation.plots import certificate_plot, uri
 from aerial_train.evaluation.readings import PipelineScore, Reading, read_frame, scene_label, score_readings
-from aerial_train.evaluation.real import add_error_arguments, check_error_arguments
 from aerial_train.evaluation.real_tables import pipeline_tables
 from aerial_train.evaluation.report import Section, write_report
 from aerial_train.evaluation.sources import add_run_arguments, check_run_arguments, joint_provenance

@@ -5,6 +5,7 @@ Of real photographs they hold other people's pictures, so they belong into a fol
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ import numpy as np
 
 from aerial_runtime.contract import U8, Attribute, Box, Target
 from aerial_runtime.crop import cut_crop
-from aerial_runtime.errors import ResourceError
+from aerial_runtime.errors import ResourceError, UsageError
 from aerial_runtime.say import say
 from aerial_runtime.score import LabelledBox, place
 from aerial_train.data.labels import questions
@@ -28,6 +29,7 @@ from aerial_train.sheet import Tile, fitted, write_sheet
 SIDE_PX: Final = 160
 COLUMNS: Final = 4
 NAME_LETTERS: Final = 44  # that fit beneath two pictures
+ON_A_SHEET: Final = 48
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,21 @@ class Error:
 
     badness: float
     draw: Callable[[], Tile]
+
+
+def add_error_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options about pictures of errors."""
+    add = parser.add_argument
+    add("--errors", type=Path, metavar="DIR", help="folder to write pictures of the worst errors to, such as errors/")
+    add("--pictures", type=int, default=ON_A_SHEET, metavar="N", help=f"errors on a sheet ({ON_A_SHEET})")
+
+
+def check_error_arguments(args: argparse.Namespace) -> None:
+    """Raise UsageError for what cannot be."""
+    if args.pictures < 1:
+        raise UsageError(f"--pictures must be at least 1, is {args.pictures}")
+    if args.errors is not None and args.errors.exists() and not args.errors.is_dir():
+        raise UsageError(f"--errors {args.errors} is a file; give a folder")
 
 
 def write_errors(folder: Path, name: str, errors: Sequence[Error], most: int) -> None:

@@ -108,7 +108,8 @@ def certificate_plot(sizes: Sequence[SizeReading], names: Sequence[str]) -> byte
         _errorbars(right, points, color, name)
     left.set(title="Found", ylabel="recall")
     right.set(title="Right of those found", ylabel="right and given")
-    right.legend(fontsize=7, frameon=False, loc="lower right")
+    if names:
+        right.legend(fontsize=7, frameon=False, loc="lower right")
     for axis in (left, right):
         axis.set(xlabel="longer side in the frame, px", ylim=(0, 1.02))
         axis.set_xticks(range(len(sizes)), [span(s.from_px, s.upto_px) for s in sizes])

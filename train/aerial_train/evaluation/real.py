@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, get_args
 
 from aerial_runtime.errors import UsageError
 from aerial_runtime.say import say
@@ -13,16 +13,21 @@ from aerial_runtime.score import SIZE_BINS_PX, LabelledFrame
 from aerial_train.data.photos import Photo, PhotoSet, check_labels, checked_picture
 from aerial_train.data.progress import progress
 from aerial_train.data.reading import read_photos
-from aerial_train.evaluation.error_sheets import Error, crop_errors, frame_errors, write_errors
+from aerial_train.evaluation.error_sheets import (
+    Error,
+    add_error_arguments,
+    check_error_arguments,
+    crop_errors,
+    frame_errors,
+    write_errors,
+)
 from aerial_train.evaluation.pair import Pair, add_model_arguments, open_pair
 from aerial_train.evaluation.readings import Reading, photo_label, read_frame, score_readings
 from aerial_train.evaluation.real_crops import CropReading, Manner, read_crop, score_crops
-from aerial_train.evaluation.real_tables import crop_tables, missed_table, pipeline_tables
+from aerial_train.evaluation.real_tables import crop_tables, missed_tables, pipeline_tables
 from aerial_train.evaluation.report import Section, write_report
 from aerial_train.evaluation.sources import add_run_arguments, check_run_arguments, joint_provenance
 from aerial_train.evaluation.tables import Table
-
-ERRORS: Final = 48  # pictures on a sheet, at most
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,21 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_run_arguments(parser)
     add_error_arguments(parser)
-
-
-def add_error_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options about pictures of errors."""
-    parser.add_argument("--errors", type=Path, metavar="DIR", help="folder to write pictures of the worst errors to, "
-        "such as errors/, which this repository ignores")  # fmt: skip
-    parser.add_argument("--pictures", type=int, default=ERRORS, metavar="N", help=f"errors on a sheet ({ERRORS})")
-
-
-def check_error_arguments(args: argparse.Namespace) -> None:
-    """Raise UsageError for what cannot be."""
-    if args.pictures < 1:
-        raise UsageError(f"--pictures must be at least 1, is {args.pictures}")
-    if args.errors is not None and args.errors.exists() and not args.errors.is_dir():
-        raise UsageError(f"--errors {args.errors} is a file; give a folder")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,15 +49,18 @@ def run(args: argparse.Namespace) -> int:
         sets = [read_photos(path, pair.label_space) for path in args.data]
         for photos in sets:
             check_labels(photos.photos)
+        names = [photos.path.parent.name for photos in sets]  # of the sheets of errors
+        if args.errors is not None and len(set(names)) < len(names):
+            raise UsageError(f"two folders have one name among {', '.join(names)}; write their --errors one by one")
         facts = joint_provenance(pair.models, {"data": ", ".join(map(str, args.data))})
-        for path, photos in zip(args.data, sets, strict=True):
+        for path, name, photos in zip(args.data, names, sets, strict=True):
             measure = measure_crops if photos.kind == "crops" else measure_frames
             tables, scores, errors = measure(pair, photos)
             say(f"\n{path}\n" + "\n\n".join(map(str, tables)))
             sections.append(Section(str(path), tables=tables))
             numbers[str(path)] = scores
-            for name, found in errors.items() if args.errors is not None else ():
-                write_errors(args.errors, f"{photos.path.parent.name}-{name}", found, args.pictures)
+            for kind, found in errors.items() if args.errors is not None else ():
+                write_errors(args.errors, f"{name}-{kind}", found, args.pictures)
     if args.out is not None:
         write_report(args.out, "The whole pipeline on labelled photographs", facts, sections, {"real": numbers})
     return 0
@@ -98,7 +91,7 @@ def measure_frames(pair: Pair, photos: PhotoSet) -> Measured:
             readings.append(read_frame(pair, checked_picture(photo), frame))
             show(len(readings))
     score = score_readings(readings, pair.label_space, SIZE_BINS_PX)
-    tables = [*pipeline_tables(score, pair.label_space), missed_table(score)]
+    tables = [*pipeline_tables(score, pair.label_space), *missed_tables(score)]
     return tables, score, frame_errors(pair, readings, lambda number: checked_picture(photos.photos[number]))
 
 

@@ -29,7 +29,7 @@ def pipeline_tables(score: PipelineScore, space: LabelSpace) -> list[Table]:
     )
     found = Table(f"{score.frames} frames through both models", ("px", "targets", "found", "recall", "95 %"), rows,
                   [note])  # fmt: skip
-    return [found, _attributes(score, space), _by_size(score, space)]
+    return [found, _attributes(score, space), _by_size(score, space)] if score.attributes else [found]
 
 
 def crop_tables(score: CropsScore) -> list[Table]:
@@ -56,9 +56,10 @@ def crop_tables(score: CropsScore) -> list[Table]:
     return [Table(title, columns, rows, notes), by_source]
 
 
-def missed_table(score: PipelineScore) -> Table:
-    """Return the list of what was missed."""
-    return Table("Missed", ("target", ""), [tuple(line.rsplit(": ", 1)) for line in score.missed])
+def missed_tables(score: PipelineScore) -> list[Table]:
+    """Return the list of what was missed, nothing where all was found."""
+    lines = [tuple(line.rsplit(": ", 1)) for line in score.missed]
+    return [Table("Missed", ("target", "by which model"), lines)] if lines else []
 
 
 def _attributes(score: PipelineScore, space: LabelSpace) -> Table:
