@@ -14,6 +14,7 @@ from aerial_train.data.base import HELD_OUT_SEED_OFFSET
 from aerial_train.evaluation.certificate import EDGES_PX, certificate_scenes, fly_scenes
 from aerial_train.evaluation.pair import Pair
 from aerial_train.evaluation.readings import score_readings
+from aerial_train.evaluation.real_tables import pipeline_tables
 from aerial_train.scenes.backgrounds import Backgrounds
 from aerial_train.scenes.frames import FrameSample, LabelledTarget
 
@@ -57,6 +58,8 @@ def test_recall_and_reading_by_size(pair, kit):
     assert found == {12: (3, 2), 17: (1, 1), 25: (0, 0), 40: (0, 0), 60: (1, 1)}
     # Red without a label is extra; what is too small or cut counts neither way, nor what the classifier rejects.
     assert score.extras == 1 and score.extras_a_frame == 0.5 and score.unvetoed_a_frame == 1.0
+    table = str(pipeline_tables(score, pair.label_space)[0])
+    assert "extras: 1 in 2 frames with every target labelled, 0.500 a frame (0.000-1.000)" in table
     reading = {size.from_px: size.attributes["kind"] for size in score.sizes if size.found}
     assert reading[12].right == reading[12].known == 2
     assert (reading[60].right, reading[60].known) == (0, 1)  # it is plain, and labelled pink

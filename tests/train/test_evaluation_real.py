@@ -30,8 +30,9 @@ def frames(tmp_path, kit):
     folder = tmp_path / "frames"
     folder.mkdir()
     rows = [
-        # A board found and read, one that is read wrongly, one taken for no target, one not painted at all; an extra.
-        ("a.png", [(20, 20, 24, RED), (100, 20, 32, RED), (20, 100, 20, FAINT), (200, 160, 20, RED)],
+        # A board found and read, one that is read wrongly, one taken for no target, one not painted at all; an extra,
+        # and one that the edge cuts.
+        ("a.png", [(20, 20, 24, RED), (100, 20, 32, RED), (20, 100, 20, FAINT), (200, 160, 20, RED), (216, 0, 24, RED)],
          [(20, 20, 24, "plain"), (100, 20, 32, "pink"), (20, 100, 20, None), (100, 100, 48, None)], True),
         # What is not labelled may be a target.
         ("b.png", [(40, 40, 16, RED)], [], False),
@@ -40,6 +41,7 @@ def frames(tmp_path, kit):
     for name, painted, known, complete in rows:
         cv2.imwrite(str(folder / name), kit.frame(240, 200, *painted))
         targets = [{"x": x, "y": y, "w": side, "h": side, "kind": kind} for x, y, side, kind in known]
+        targets += [{"x": 216, "y": 0, "w": 24, "h": 24, "kind": "plain", "truncated": True}] if complete else []
         labels.append({"image": name, "targets": targets, "complete": complete})
     (folder / "labels.json").write_text(json.dumps(labels))
     return folder

@@ -28,8 +28,9 @@ def test_bootstrap_draws_each_group_from_itself():
 
 def test_bootstrap_of_a_statistic_that_noise_raises_lies_around_it():
     values = np.array([0.5, -0.5] * 20)  # |mean| is 0, and more than that in nearly every draw
-    low, high = bootstrap([values], lambda groups: abs(float(groups[0].mean())))
+    low, high = bootstrap([values], lambda groups: abs(float(groups[0].mean())), noise_raises=True)
     assert low == 0 and 0 < high < 0.15
+    assert bootstrap([values], lambda groups: abs(float(groups[0].mean())))[1] > high + 0.05
 
 
 def test_mcnemar_is_an_exact_binomial_test():

@@ -109,7 +109,7 @@ def certificate_plot(sizes: Sequence[SizeReading], names: Sequence[str]) -> byte
     left.set(title="Found", ylabel="recall")
     right.set(title="Right of those found", ylabel="right and given")
     if names:
-        right.legend(fontsize=7, frameon=False, loc="lower right")
+        right.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     for axis in (left, right):
         axis.set(xlabel="longer side in the frame, px", ylim=(0, 1.02))
         axis.set_xticks(range(len(sizes)), [span(s.from_px, s.upto_px) for s in sizes])

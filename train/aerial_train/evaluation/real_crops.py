@@ -152,7 +152,7 @@ def _score_head(pair: Pair, readings: Sequence[CropReading], head: Head) -> Crop
     accuracy, answered, forced = (float(np.mean([g[:, k].mean() for g in groups])) for k in range(3))
     low, high = bootstrap(groups, _macro)
     sure = np.column_stack(([answer.confidence for answer in answers], right)).astype(float)
-    ece_low, ece_high = bootstrap([sure], _ece)
+    ece_low, ece_high = bootstrap([sure], _ece, noise_raises=True)
     return CropHeadScore(
         head.name, len(known), accuracy, low, high, answered, forced, _ece([sure]), ece_low, ece_high,
         [_count(source, rows[members]) for source, members in of_source.items()],

@@ -25,12 +25,14 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     return max(0.0, (centre - reach) / (1 + z2)), min(1.0, (centre + reach) / (1 + z2))
 
 
-def bootstrap(groups: Sequence[Numbers], statistic: Callable[[Sequence[Numbers]], float]) -> tuple[float, float]:
+def bootstrap(
+    groups: Sequence[Numbers], statistic: Callable[[Sequence[Numbers]], float], *, noise_raises: bool = False
+) -> tuple[float, float]:
     """Return the 95 % interval of a statistic >= 0 of groups (bootstrap, Efron 1979); the same at every call.
 
     groups: each [N, ...] with N >= 1, drawn again from itself, so that its size stays. (0, 1) where there is no group.
-    The percentiles are moved by how far the draws lie off the statistic on average: a calibration error, which noise
-    can but raise, is higher in every draw than in what was drawn from.
+    noise_raises: of a calibration error, which is higher in nearly every draw than in what is drawn from: the interval
+    is moved back by how much higher on average.
     """
     if not groups:
         return 0.0, 1.0
@@ -38,7 +40,8 @@ def bootstrap(groups: Sequence[Numbers], statistic: Callable[[Sequence[Numbers]]
     drawn = [
         statistic([group[rng.integers(len(group), size=len(group))] for group in groups]) for _ in range(RESAMPLES)
     ]
-    low, high = np.quantile(drawn, (0.025, 0.975)) - (np.mean(drawn) - statistic(groups))
+    raised = float(np.mean(drawn)) - statistic(groups) if noise_raises else 0.0
+    low, high = np.quantile(drawn, (0.025, 0.975)) - raised
     return max(0.0, float(low)), float(high)
 
 
