@@ -11,6 +11,8 @@ from aerial_runtime.backends import open_backend
 from aerial_runtime.card import Thresholds
 from aerial_runtime.contract import Frame
 from aerial_runtime.pipeline import Pipeline
+from aerial_train.checkpoint import classifier_tensors, save_checkpoint
+from aerial_train.classifier import Classifier, ClassifierConfig
 from aerial_train.cli import main
 from aerial_train.data.reading import read_photos
 from aerial_train.evaluation.pair import Pair
@@ -195,6 +197,15 @@ def test_nothing_wrong_writes_nothing(tmp_path, tiny_models):
 def test_what_cannot_be(frames, tiny_models, capsys, change, code, sentence):
     assert main(["real", str(frames), "--models", str(tiny_models), *change]) == code
     assert sentence in capsys.readouterr().err
+
+
+def test_a_checkpoint_takes_the_place_of_one_model(tmp_path, frames, tiny_models, kit, capsys):
+    inputs, outputs = classifier_tensors(kit.tiny, 16)
+    card = kit.classifier_card(inputs=inputs, outputs=outputs, thresholds=Thresholds(target=1.0))
+    save_checkpoint(tmp_path / "c.pt", Classifier(ClassifierConfig((8,), blocks=1), kit.tiny), card)
+    words = ["real", str(frames), "--models", str(tiny_models), "--classifier", str(tmp_path / "c.pt")]
+    assert main(words) == 0
+    assert re.search(r"all +4 +0 +0\.0 ", capsys.readouterr().out)  # one that knows nothing is never that sure
 
 
 def test_folders_of_one_name_would_overwrite_their_pictures(tmp_path, frames, tiny_models, capsys):
