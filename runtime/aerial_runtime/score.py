@@ -30,7 +30,8 @@ SIZE_BINS_PX = (17, 25, 40, 80, 160)  # lower edges of the recall-by-size table
 class LabelledBox:
     """One label: box in pixels (x, y, w, h; half-open) and the attributes known of it (label, or None = unknown).
 
-    id: the same for one target in all frames, None where that is not known.
+    id: the same for one target in all frames, None where that is not known. least_px: longer side from which missing
+    the label counts.
     """
 
     x: int
@@ -40,6 +41,7 @@ class LabelledBox:
     truncated: bool = False
     attributes: dict[str, str | None] = field(default_factory=dict)
     id: int | None = None
+    least_px: int = MIN_LABEL_PX
 
     def __post_init__(self) -> None:
         """Raise ValueError for a box without area."""
@@ -59,7 +61,7 @@ class LabelledBox:
     @property
     def scored(self) -> bool:
         """Whether missing it counts."""
-        return not self.truncated and self.size_px >= MIN_LABEL_PX
+        return not self.truncated and self.size_px >= self.least_px
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,6 @@ def score_flight(
 
 def _score_frame(score: Score, frame: LabelledFrame, targets: Sequence[Target], space: LabelSpace) -> None:
     matches = match_targets(frame.targets, targets)
-    matched = set(matches.values())
     for index, label in enumerate(frame.targets):
         if not label.scored:
             score.ignored += 1
@@ -212,13 +213,28 @@ def _score_frame(score: Score, frame: LabelledFrame, targets: Sequence[Target], 
             score.by_size[size_bin][0] += 1
             score_attributes(score, label, targets[matches[index]].attributes, space)
         else:
-            score.missed.append(f"{frame.image} x={label.x} y={label.y} {label.w}x{label.h}")
-    for index, target in enumerate(targets):
-        on_unscored = any(boxes_match(label.box, target.box) for label in frame.targets if not label.scored)
-        if index not in matched and frame.complete and not on_unscored:
-            score.extra += 1
-            box = target.box
-            score.extras.append(f"{frame.image} x={box.x} y={box.y} {box.width}x{box.height}")
+            score.missed.append(place(frame.image, label.box))
+    extras = unlabelled(frame, targets, matches)
+    score.extra += len(extras)
+    score.extras += [place(frame.image, targets[index].box) for index in extras]
+
+
+def place(image: str, box: Box) -> str:
+    """Return a box in words."""
+    return f"{image} x={box.x} y={box.y} {box.width}x{box.height}"
+
+
+def unlabelled(frame: LabelledFrame, targets: Sequence[Target], matches: Mapping[int, int]) -> list[int]:
+    """Return the detections that are extra; none where not every target is labelled. matches: of `match_targets`."""
+    if not frame.complete:
+        return []
+    taken = set(matches.values())
+    unscored = [label.box for label in frame.targets if not label.scored]
+    return [
+        index
+        for index, target in enumerate(targets)
+        if index not in taken and not any(boxes_match(box, target.box) for box in unscored)
+    ]
 
 
 def match_targets(labels: Sequence[LabelledBox], targets: Sequence[Target]) -> dict[int, int]:

@@ -11,9 +11,11 @@ from aerial_runtime.score import (
     LabelledBox,
     LabelledFrame,
     format_score,
+    match_targets,
     read_detections,
     read_labels,
     score_flight,
+    unlabelled,
 )
 
 
@@ -157,3 +159,12 @@ def test_wrong_files_are_named(tmp_path):
             read_labels(bad)
     with pytest.raises(InputError, match=r"none\.jsonl"):
         read_detections(tmp_path / "none.jsonl")
+
+
+def test_a_label_may_count_from_another_size_on():
+    found = target(10, 10, 12, 12)
+    assert score_one([LabelledBox(10, 10, 12, 12)], found).labels == 0
+    frame = LabelledFrame("a", [LabelledBox(10, 10, 12, 12, least_px=12)])
+    matches = match_targets(frame.targets, [found])
+    assert matches == {0: 0} and unlabelled(frame, [found], matches) == []
+    assert unlabelled(frame, [found, target(60, 60, 9, 9)], matches) == [1]

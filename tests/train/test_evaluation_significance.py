@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aerial_train.evaluation.significance import auroc, correlation, mcnemar, rank_correlation, wilson
+from aerial_train.evaluation.significance import auroc, bootstrap, correlation, mcnemar, rank_correlation, wilson
 
 
 def test_wilson_interval():
@@ -11,6 +11,26 @@ def test_wilson_interval():
     assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
     assert wilson(0, 0) == (0, 1)
     assert wilson(10, 10)[1] == pytest.approx(1) and wilson(10, 10)[0] == pytest.approx(0.7225, abs=1e-4)
+
+
+def test_bootstrap_of_a_share_is_near_its_binomial_interval():
+    values = np.array([1.0] * 80 + [0.0] * 20)
+    low, high = bootstrap([values], lambda groups: float(groups[0].mean()))
+    assert (low, high) == (pytest.approx(0.72, abs=0.011), pytest.approx(0.88, abs=0.011))
+    assert (low, high) == bootstrap([values], lambda groups: float(groups[0].mean()))
+    assert bootstrap([], lambda groups: 0.5) == (0, 1)
+
+
+def test_bootstrap_draws_each_group_from_itself():
+    groups = [np.ones(5), np.zeros(50)]
+    assert bootstrap(groups, lambda drawn: float(np.mean([g.mean() for g in drawn]))) == (0.5, 0.5)
+
+
+def test_bootstrap_of_a_statistic_that_noise_raises_lies_around_it():
+    values = np.array([0.5, -0.5] * 20)  # |mean| is 0, and more than that in nearly every draw
+    low, high = bootstrap([values], lambda groups: abs(float(groups[0].mean())), noise_raises=True)
+    assert low == 0 and 0 < high < 0.15
+    assert bootstrap([values], lambda groups: abs(float(groups[0].mean())))[1] > high + 0.05
 
 
 def test_mcnemar_is_an_exact_binomial_test():

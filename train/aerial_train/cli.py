@@ -25,6 +25,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sweep": ("aerial_train.sweep", "vary options over many runs and rank them"),
     "evaluate": ("aerial_train.evaluation.evaluate", "score a model on labelled data, with a report"),
     "compare": ("aerial_train.evaluation.compare", "what one model gains and loses against another"),
+    "real": ("aerial_train.evaluation.real", "measure the whole pipeline on labelled photographs and crops"),
+    "certificate": (
+        "aerial_train.evaluation.certificate",
+        "the smallest target that both models find and read",
+    ),
     "score": ("aerial_train.score_command", "score detections against labelled frames"),
 }
 

@@ -18,14 +18,15 @@ from aerial_train.scenes.backgrounds import PHOTO_SUFFIXES, Backgrounds
 from aerial_train.scenes.crops import CROP_RECIPES, CropSample, CropScenes
 from aerial_train.scenes.frames import FRAME_RECIPES, FrameSample, FrameScenes
 
-TILE_PX, CAPTION_PX, COLUMNS, FRAME_COLUMNS = 112, 26, 12, 4
+TILE_PX, LINE_PX, COLUMNS, FRAME_COLUMNS = 112, 12, 12, 4
 IGNORED_BGR = (90, 40, 160)  # what counts neither way, on a mask
 WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet, uint8 [h, w, 3], with the lines that stand beneath it. Tiles of a sheet are alike."""
+    """One picture of a sheet, uint8 [h, w, 3], with the lines that stand beneath it. Tiles of a sheet are alike, with
+    as many lines each."""
 
     image_bgr: U8
     lines: tuple[str, ...] = ()
@@ -82,7 +83,7 @@ def write_sheet(path: Path, tiles: Sequence[Tile], columns: int) -> None:
 def crop_tile(sample: CropSample, space: LabelSpace) -> Tile:
     """A crop with the line of its heading, over its labels."""
     words = [head.classes[sample.labels[head.name]] if sample.labels[head.name] >= 0 else "-" for head in space.heads]
-    image = _fitted(sample.image_bgr)
+    image = fitted(sample.image_bgr)
     if not sample.is_target:
         return Tile(image, ("no target", ""))
     if sample.heading.any():
@@ -115,14 +116,14 @@ def _real_tiles(folder: Path) -> list[Tile]:
         raise InputError(f"{folder} holds no pictures to set beside the scenes; check --beside")
     images = [(path.stem, cv2.imread(str(path), cv2.IMREAD_COLOR)) for path in files]
     return [
-        Tile(_fitted(np.asarray(image, np.uint8)), ("real", name[-18:])) for name, image in images if image is not None
+        Tile(fitted(np.asarray(image, np.uint8)), ("real", name[-18:])) for name, image in images if image is not None
     ]
 
 
-def _fitted(image: U8) -> U8:
+def fitted(image: U8, side_px: int = TILE_PX) -> U8:
     """Fit a picture into a square."""
-    square = np.zeros((TILE_PX, TILE_PX, 3), np.uint8)
-    scale = TILE_PX / max(image.shape[:2])
+    square = np.zeros((side_px, side_px, 3), np.uint8)
+    scale = side_px / max(image.shape[:2])
     width, height = max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
     square[:height, :width] = cv2.resize(image, (width, height), interpolation=interpolation)
@@ -134,8 +135,8 @@ def _captioned(tile: Tile) -> U8:
     if not tile.lines:
         return tile.image_bgr
     height, width = tile.image_bgr.shape[:2]
-    whole = np.zeros((height + CAPTION_PX, width, 3), np.uint8)
+    whole = np.zeros((height + LINE_PX * len(tile.lines) + 2, width, 3), np.uint8)
     whole[:height] = tile.image_bgr
     for row, text in enumerate(tile.lines):
-        cv2.putText(whole, text, (1, height + 10 + 12 * row), cv2.FONT_HERSHEY_PLAIN, 0.68, (230, 230, 230))
+        cv2.putText(whole, text, (1, height + 10 + LINE_PX * row), cv2.FONT_HERSHEY_PLAIN, 0.68, (230, 230, 230))
     return whole

@@ -156,13 +156,13 @@ def _targets(photos: Sequence[Photo], margin: float) -> list[Item]:
     items = []
     for number, photo in enumerate(photos):
         for target in photo.targets:
-            box = _inner_box(photo, margin) if photo.is_crop else clipped(target.box, 0, 0, photo.width, photo.height)
+            box = inner_box(photo, margin) if photo.is_crop else clipped(target.box, 0, 0, photo.width, photo.height)
             if box is not None and max(box.width, box.height) >= MIN_TARGET_PX and not target.ignored:
                 items.append(Item(number, box, target.labels, target.degrees, True))
     return items
 
 
-def _inner_box(photo: Photo, margin: float) -> Box:
+def inner_box(photo: Photo, margin: float) -> Box:
     """The box around which the runtime would cut just this picture."""
     width, height = photo.width / margin, photo.height / margin
     return Box(round((photo.width - width) / 2), round((photo.height - height) / 2), round(width), round(height))

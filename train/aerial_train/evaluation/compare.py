@@ -20,8 +20,8 @@ from aerial_train.evaluation.objects import SIZE_EDGES_PX, find_objects
 from aerial_train.evaluation.sources import (
     add_data_arguments,
     check_data_arguments,
+    joint_provenance,
     open_source,
-    provenance,
 )
 from aerial_train.evaluation.tables import Table, percent
 from aerial_train.torch_backend import open_model
@@ -78,7 +78,7 @@ def _compare_classifiers(args: argparse.Namespace, a: Backend, b: Backend) -> No
     if args.out is not None:
         from aerial_train.evaluation.compare_report import write_classifier_comparison
 
-        facts = _facts(args, a, b, sources[0].facts)
+        facts = joint_provenance({"A": a, "B": b}, sources[0].facts)
         write_classifier_comparison(
             args, a.card.label_space, sources[1], (first, second), thresholds, rows, table, facts
         )
@@ -104,13 +104,5 @@ def _compare_segmenters(args: argparse.Namespace, a: Backend, b: Backend) -> Non
     if args.out is not None:
         from aerial_train.evaluation.compare_report import write_segmenter_comparison
 
-        facts = _facts(args, a, b, source.facts)
+        facts = joint_provenance({"A": a, "B": b}, source.facts)
         write_segmenter_comparison(args, source, frames, strides, first, rows, extras, table, facts)
-
-
-def _facts(args: argparse.Namespace, a: Backend, b: Backend, of_data: dict[str, str]) -> dict[str, str]:
-    facts = provenance(a, of_data)
-    other = provenance(b, {})
-    names = ("model", "file", "weights", "engine")
-    ours = {f"A: {name}": facts.pop(name) for name in names}
-    return ours | {f"B: {name}": other[name] for name in names} | facts

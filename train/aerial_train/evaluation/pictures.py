@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import cv2
@@ -49,18 +50,25 @@ def frame_pictures(
 
 
 def target_tiles(image_bgr: U8, frame: FrameOutcome, box: Box, stride: int) -> tuple[str, str]:
-    """Return the surroundings of a box, three times its longer side, in the frame and in the map."""
+    """Return the surroundings of a box in the frame and in the map."""
+    seen = surroundings(_heat(frame, stride), box, TILE_PX, {TRUTH_BGR: box})
+    return data_uri(surroundings(image_bgr, box, TILE_PX)), data_uri(seen)
+
+
+def surroundings(
+    image_bgr: U8, box: Box, side_px: int, drawn: Mapping[tuple[int, int, int], Box] = MappingProxyType({})
+) -> U8:
+    """Return three times the longer side of a box around it, as a square of `side_px`. drawn: colour -> a box."""
     side = max(48, 3 * max(box.width, box.height))
     x, y = box.x + box.width // 2 - side // 2, box.y + box.height // 2 - side // 2
-    tiles = []
-    for plane in (image_bgr, _heat(frame, stride)):
-        window = np.zeros((side, side, 3), np.uint8)
-        x0, y0 = max(0, x), max(0, y)
-        part = plane[y0 : max(0, y + side), x0 : max(0, x + side)]
-        window[y0 - y : y0 - y + part.shape[0], x0 - x : x0 - x + part.shape[1]] = part
-        tiles.append(_resized(window, TILE_PX, TILE_PX))
-    _draw(tiles[1], Box(box.x - x, box.y - y, box.width, box.height), TILE_PX / side, TRUTH_BGR)
-    return data_uri(tiles[0]), data_uri(tiles[1])
+    window = np.zeros((side, side, 3), np.uint8)
+    x0, y0 = max(0, x), max(0, y)
+    part = image_bgr[y0 : max(0, y + side), x0 : max(0, x + side)]
+    window[y0 - y : y0 - y + part.shape[0], x0 - x : x0 - x + part.shape[1]] = part
+    tile = _resized(window, side_px, side_px)
+    for color_bgr, one in drawn.items():
+        _draw(tile, Box(one.x - x, one.y - y, one.width, one.height), side_px / side, color_bgr)
+    return tile
 
 
 def _heat(frame: FrameOutcome, stride: int) -> U8:

@@ -16,8 +16,11 @@ from matplotlib.figure import Figure
 from aerial_train.evaluation.calibration import Bin, Calibration
 from aerial_train.evaluation.classification import HeadScore
 from aerial_train.evaluation.objects import SizeScore
+from aerial_train.evaluation.readings import SizeReading
 from aerial_train.evaluation.scores import SizeAccuracy
 from aerial_train.evaluation.segmentation import SegmenterScore
+from aerial_train.evaluation.significance import wilson
+from aerial_train.evaluation.tables import span
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -91,6 +94,28 @@ def size_plot(sizes: Sequence[SizeScore]) -> str:
     return _uri(figure)
 
 
+def certificate_plot(sizes: Sequence[SizeReading], names: Sequence[str]) -> bytes:
+    """Draw, as SVG, recall against size with its intervals, and beside it what is right of the targets found.
+
+    names: of the fields, a line each.
+    """
+    figure, (left, right) = _figure(2)
+    met = [(k, s) for k, s in enumerate(sizes) if s.labels]
+    _errorbars(left, [(k, s.found / s.labels, s.low, s.high) for k, s in met], COLORS[0], "recall")
+    for color, name in zip(COLORS * 4, names, strict=False):
+        fields = [(k, s.attributes[name]) for k, s in met if name in s.attributes]
+        points = [(k, field.right / field.known, *wilson(field.right, field.known)) for k, field in fields]
+        _errorbars(right, points, color, name)
+    left.set(title="Found", ylabel="recall")
+    right.set(title="Right of those found", ylabel="right and given")
+    if names:
+        right.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    for axis in (left, right):
+        axis.set(xlabel="longer side in the frame, px", ylim=(0, 1.02))
+        axis.set_xticks(range(len(sizes)), [span(s.from_px, s.upto_px) for s in sizes])
+    return _bytes(figure)
+
+
 def accuracy_size_plot(sizes: Sequence[SizeAccuracy]) -> str:
     """Draw accuracy against the size of the target in its frame, a line per head."""
     figure, (axis,) = _figure(1)
@@ -154,8 +179,17 @@ def _errorbars(axis: Axes, points: Sequence[tuple[int, float, float, float]], co
 
 
 def _uri(figure: Figure, kind: str = "svg") -> str:
+    return uri(_bytes(figure, kind), kind)
+
+
+def uri(picture: bytes, kind: str = "svg") -> str:
+    """Return a plot as the text of an <img> source."""
+    mime = "image/svg+xml" if kind == "svg" else "image/png"
+    return f"data:{mime};base64,{base64.b64encode(picture).decode()}"
+
+
+def _bytes(figure: Figure, kind: str = "svg") -> bytes:
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
         figure.savefig(buffer, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None)
-    mime = "image/svg+xml" if kind == "svg" else "image/png"
-    return f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()

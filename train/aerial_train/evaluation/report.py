@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -58,8 +59,15 @@ class Section:
     folded_title: str = ""
 
 
-def write_report(folder: Path, title: str, facts: dict[str, str], sections: Sequence[Section], numbers: Any) -> None:
-    """Write report.html and scores.json into a folder. Raises ResourceError where that cannot be."""
+def write_report(
+    folder: Path,
+    title: str,
+    facts: dict[str, str],
+    sections: Sequence[Section],
+    numbers: Any,
+    files: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
+    """Write report.html, scores.json and other files by name into a folder. Raises ResourceError."""
     environment = Environment(
         loader=PackageLoader("aerial_train.evaluation", "."),
         autoescape=True,
@@ -72,10 +80,12 @@ def write_report(folder: Path, title: str, facts: dict[str, str], sections: Sequ
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / NUMBERS, data + b"\n")
+        for name, content in files.items():
+            _write(folder / name, content)
         _write(folder / PAGE, page.encode())
     except OSError as error:
         raise ResourceError(f"cannot write the report to {folder} ({error.strerror}); choose another --out") from error
-    say(f"\nwrote {folder / PAGE} ({len(page) / 1e6:.1f} MB) and {NUMBERS}")
+    say(f"\nwrote {folder / PAGE} ({len(page) / 1e6:.1f} MB) and {', '.join((NUMBERS, *files))}")
 
 
 def _write(path: Path, data: bytes) -> None:

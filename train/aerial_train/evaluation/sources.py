@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -46,27 +47,38 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backgrounds", type=Path, metavar="DIR", help="folder of photos under `scenes`; procedural terrain without")
     add("--seed", type=int, default=0, metavar="N", help="of `scenes`, and of which sources are held out (0)")
     add("--label-space", metavar="L", help="class tables of DATA: a file or a shipped name (the model's own)")
+    add_run_arguments(parser)
+    add("--pictures", type=int, default=24, metavar="N", help="pictures in each list of the report (24)")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options about engine and report that everything that measures shares."""
+    add = parser.add_argument
     add("--device", default="auto", metavar="D", help="auto, cpu or cuda:N; a named device never falls back (auto)")
     add("--threads", type=int, metavar="N", help="CPU threads of the engine (every core)")
     add("--out", type=Path, metavar="DIR", help="folder to write report.html and scores.json to")
     add("--overwrite", action="store_true", help="replace an earlier report in --out")
-    add("--pictures", type=int, default=24, metavar="N", help="pictures in each list of the report (24)")
 
 
 def check_data_arguments(args: argparse.Namespace) -> None:
     """Raise UsageError for what cannot be, before anything is opened."""
-    if not re.fullmatch(r"auto|cpu|cuda:[0-9]+", args.device):
-        raise UsageError(f"--device must be auto, cpu or cuda:N, is {args.device!r}")
+    check_run_arguments(args)
     if args.count is not None and args.count < 1:
         raise UsageError(f"--count must be at least 1, is {args.count}")
-    if args.threads is not None and args.threads < 1:
-        raise UsageError(f"--threads must be at least 1, is {args.threads}")
     if args.seed < 0 or args.pictures < 0:
         raise UsageError(f"--seed and --pictures cannot be negative, they are {args.seed} and {args.pictures}")
     if args.data != SCENES and not Path(args.data).exists():
         if "=" in args.data or "," in args.data:
             raise UsageError(f"a model is measured on one kind of data at a time, not on the mixture {args.data!r}")
         raise InputError(f"there is no data {args.data}; give `{SCENES}`, a dataset's folder or a file of labels")
+
+
+def check_run_arguments(args: argparse.Namespace) -> None:
+    """Raise UsageError or ResourceError for an engine or a report that cannot be."""
+    if not re.fullmatch(r"auto|cpu|cuda:[0-9]+", args.device):
+        raise UsageError(f"--device must be auto, cpu or cuda:N, is {args.device!r}")
+    if args.threads is not None and args.threads < 1:
+        raise UsageError(f"--threads must be at least 1, is {args.threads}")
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise UsageError(f"--out {args.out} is a file; give a folder")
     if args.out is not None and not os.access(next(p for p in (args.out, *args.out.parents) if p.exists()), os.W_OK):
@@ -122,3 +134,12 @@ def provenance(model: Backend, facts: dict[str, str]) -> dict[str, str]:
         + ", ".join(f"{name} {version(name)}" for name in ("numpy", "torch")),
         "command": shlex.join(["aerial-train", *sys.argv[1:]]),
     }
+
+
+def joint_provenance(models: Mapping[str, Backend], facts: dict[str, str]) -> dict[str, str]:
+    """Return the same of several models: what a reader calls each -> the model."""
+    own: dict[str, str] = {}
+    for name, model in models.items():
+        shared = provenance(model, facts)
+        own |= {f"{name}: {key}": shared.pop(key) for key in ("model", "file", "weights", "engine")}
+    return own | shared

@@ -120,7 +120,7 @@ def segmenter_tables(score: SegmenterScore, sizes: Sequence[SizeScore]) -> list[
 def size_table(sizes: Sequence[SizeScore]) -> Table:
     """Return the certificate of the smallest target."""
     rows = [
-        (_span(s.from_px, s.upto_px), str(s.labels), str(s.found), percent(s.found / s.labels),
+        (span(s.from_px, s.upto_px), str(s.labels), str(s.found), percent(s.found / s.labels),
          interval(s.low, s.high), percent(s.strict_found / s.labels))
         for s in sizes if s.labels
     ]  # fmt: skip
@@ -138,7 +138,7 @@ def accuracy_by_size(score: ClassifierScore) -> Table:
     for low, high in dict.fromkeys((item.from_px, item.upto_px) for item in sizes):
         cells = [item for item in sizes if item.from_px == low]
         if any(item.count for item in cells):
-            rows.append((_span(low, high), *map(_accuracy, cells)))
+            rows.append((span(low, high), *map(_accuracy, cells)))
     return Table(
         "Accuracy by size of the target in its frame, % (95 %)",
         ("px", *names),
@@ -196,5 +196,6 @@ def _accuracy(item: SizeAccuracy) -> str:
     return f"{percent(item.right / item.count)} ({interval(item.low, item.high)}, n {item.count})"
 
 
-def _span(low: int, high: int | None) -> str:
+def span(low: int, high: int | None) -> str:
+    """Return a range of sizes in words."""
     return f"{low}-{high - 1}" if high else f"from {low}"

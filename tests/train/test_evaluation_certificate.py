@@ -1,0 +1,107 @@
+"""The smallest target: counted on drawn frames whose truth is known to the pixel."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from aerial_runtime.backends import open_backend
+from aerial_runtime.card import load_label_space
+from aerial_runtime.contract import Box
+from aerial_train.cli import main
+from aerial_train.data.base import HELD_OUT_SEED_OFFSET
+from aerial_train.evaluation.certificate import EDGES_PX, certificate_scenes, fly_scenes
+from aerial_train.evaluation.pair import Pair
+from aerial_train.evaluation.readings import score_readings
+from aerial_train.evaluation.real_tables import pipeline_tables
+from aerial_train.scenes.backgrounds import Backgrounds
+from aerial_train.scenes.frames import FrameSample, LabelledTarget
+
+RED, UNSEEN = (0, 0, 255), (90, 90, 90)
+
+
+class Boards:
+    """Frames of given boards: (x, y, side, colour, kind, truncated)."""
+
+    count = None
+
+    def __init__(self, kit, *frames):
+        self.kit, self.frames, self.label_space = kit, frames, kit.tiny
+
+    def sample(self, epoch, index):
+        boards = self.frames[index]
+        image = self.kit.frame(480, 320, *(board[:4] for board in boards))
+        targets = tuple(
+            LabelledTarget(Box(x, y, side, side), {}, {"kind": kind}, None, truncated)
+            for x, y, side, _, kind, truncated in boards
+            if kind is not None
+        )
+        return FrameSample(image, np.zeros(image.shape[:2], np.uint8), targets, f"scenes {index}")
+
+
+@pytest.fixture
+def pair(tiny_models):
+    with open_backend(tiny_models / "segmenter.onnx") as one, open_backend(tiny_models / "classifier.onnx") as other:
+        yield Pair(one, other)
+
+
+def test_recall_and_reading_by_size(pair, kit):
+    scenes = Boards(
+        kit,
+        [(20, 20, 12, RED, 0, False), (60, 20, 16, UNSEEN, 0, False), (100, 20, 24, RED, 0, False),
+         (200, 20, 64, RED, 1, False), (300, 20, 8, RED, 0, False), (400, 200, 20, RED, None, False)],
+        [(20, 20, 16, RED, 0, False), (456, 20, 24, RED, 0, True), (100, 100, 20, (0, 0, 150), None, False)],
+    )  # fmt: skip
+    score = score_readings(fly_scenes(pair, scenes, 2), pair.label_space, EDGES_PX)
+    found = {size.from_px: (size.labels, size.found) for size in score.sizes}
+    assert found == {12: (3, 2), 17: (1, 1), 25: (0, 0), 40: (0, 0), 60: (1, 1)}
+    # Red without a label is extra; what is too small or cut counts neither way, nor what the classifier rejects.
+    assert score.extras == 1 and score.extras_a_frame == 0.5 and score.unvetoed_a_frame == 1.0
+    table = str(pipeline_tables(score, pair.label_space)[0])
+    assert "extras: 1 in 2 frames with every target labelled, 0.500 a frame (0.000-1.000)" in table
+    reading = {size.from_px: size.attributes["kind"] for size in score.sizes if size.found}
+    assert reading[12].right == reading[12].known == 2
+    assert (reading[60].right, reading[60].known) == (0, 1)  # it is plain, and labelled pink
+    assert score.missed == ["scenes 0 x=60 y=20 16x16: not segmented"]
+
+
+def test_the_scenes_are_full_size_and_held_out():
+    space = load_label_space("suas")
+    scenes = certificate_scenes(space, Backgrounds(), seed=3)
+    assert scenes.seed == 3 + HELD_OUT_SEED_OFFSET
+    samples = [scenes.sample(-1, index) for index in range(3)]
+    assert {sample.image_bgr.shape for sample in samples} == {(1080, 1920, 3)}
+    sizes = [target.size_px for sample in samples for target in sample.targets if not target.truncated]
+    assert len(sizes) >= 9 and min(sizes) >= 11 and max(sizes) <= 121
+
+
+def test_as_a_user_runs_it(tmp_path, suas_models, capsys):
+    words = ["certificate", "--frames", "2", "--models", str(suas_models), "--out", str(tmp_path / "out")]
+    assert main([*words, "--errors", str(tmp_path / "errors"), "--pictures", "3"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"px +targets +found +recall +95 %", text) and "2 frames through both models" in text
+    numbers = json.loads((tmp_path / "out" / "scores.json").read_text())
+    score = numbers["certificate"]
+    assert [size["from_px"] for size in score["sizes"]] == [12, 17, 25, 40, 60]
+    # The tiny segmenter sees red alone: most boards are missed, and the sheet shows the largest.
+    assert 0 < len(score["missed"]) == score["labels"] - score["found"]
+    assert (tmp_path / "errors" / "certificate-missed.png").is_file()
+    plot = (tmp_path / "out" / "certificate.svg").read_text()
+    assert plot.startswith("<?xml") and str(tmp_path) not in plot
+    assert "1920x1080" in numbers["provenance"]["frames"]
+
+
+def test_the_same_seed_gives_the_same_certificate(tmp_path, suas_models):
+    for folder in ("a", "b"):
+        words = ["certificate", "--frames", "1", "--models", str(suas_models), "--out", str(tmp_path / folder)]
+        assert main(words) == 0
+    a, b = (json.loads((tmp_path / folder / "scores.json").read_text())["certificate"] for folder in ("a", "b"))
+    assert a == b
+    assert (tmp_path / "a" / "certificate.svg").read_bytes() == (tmp_path / "b" / "certificate.svg").read_bytes()
+
+
+@pytest.mark.parametrize("change", [["--frames", "0"], ["--seed", "-1"], ["--pictures", "0"]])
+def test_what_cannot_be(suas_models, capsys, change):
+    assert main(["certificate", "--models", str(suas_models), *change]) == 2
+    assert f"{change[0]}" in capsys.readouterr().err

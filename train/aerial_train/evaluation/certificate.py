@@ -1,0 +1,102 @@
+"""`aerial-train certificate`: the smallest target, on drawn full-size frames that no training saw.
+
+Frames are drawn, flown and forgotten one by one; only what was said of them is kept, and the worst are drawn again for
+their pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from aerial_runtime.card import LabelSpace
+from aerial_runtime.errors import UsageError
+from aerial_runtime.say import say
+from aerial_runtime.score import LabelledFrame
+from aerial_train.data import FrameData
+from aerial_train.data.base import HELD_OUT_SEED_OFFSET
+from aerial_train.data.labels import questions
+from aerial_train.data.progress import progress
+from aerial_train.evaluation.error_sheets import add_error_arguments, check_error_arguments, frame_errors, write_errors
+from aerial_train.evaluation.gather import EPOCH
+from aerial_train.evaluation.pair import Pair, add_model_arguments, open_pair
+from aerial_train.evaluation.plots import certificate_plot, uri
+from aerial_train.evaluation.readings import PipelineScore, Reading, read_frame, scene_label, score_readings
+from aerial_train.evaluation.real_tables import pipeline_tables
+from aerial_train.evaluation.report import Section, write_report
+from aerial_train.evaluation.sources import add_run_arguments, check_run_arguments, joint_provenance
+from aerial_train.scenes.backgrounds import Backgrounds
+from aerial_train.scenes.frames import FRAME_RECIPES, FrameScenes
+
+FRAME_PX: Final = (1920, 1080)
+SIZE_PX: Final = (12.0, 120.0)  # of the drawn targets, log-uniform
+EDGES_PX: Final = (12, 17, 25, 40, 60)  # lower edges of the ranges in the table
+TARGETS, DISTRACTORS = (4, 12), (0, 5)  # a frame: targets more than in flight, to count many; other things as trained
+PLOT: Final = "certificate.svg"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `aerial-train certificate`."""
+    add = parser.add_argument
+    add("--frames", type=int, default=1000, metavar="N", help="frames to draw (1000)")
+    add("--backgrounds", type=Path, metavar="DIR", help="folder of photos under the scenes; procedural terrain without")
+    add("--seed", type=int, default=0, metavar="N", help="of the scenes, which a training with it never sees (0)")
+    add_model_arguments(parser)
+    add_run_arguments(parser)
+    add_error_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the certificate, write what was asked for; return the exit code. Raises AerialError."""
+    check_run_arguments(args)
+    check_error_arguments(args)
+    if args.frames < 1 or args.seed < 0:
+        raise UsageError(f"--frames must be at least 1 and --seed at least 0, they are {args.frames} and {args.seed}")
+    with open_pair(args) as pair:
+        scenes = certificate_scenes(pair.label_space, Backgrounds(args.backgrounds), args.seed)
+        readings = fly_scenes(pair, scenes, args.frames)
+        score = score_readings(readings, pair.label_space, EDGES_PX)
+        say("\n" + "\n\n".join(map(str, pipeline_tables(score, pair.label_space))))
+        if args.errors is not None:
+            errors = frame_errors(pair, readings, lambda number: scenes.sample(EPOCH, number).image_bgr)
+            for name, found in errors.items():
+                write_errors(args.errors, f"certificate-{name}", found, args.pictures)
+        if args.out is not None:
+            _report(args, pair, score)
+    return 0
+
+
+def certificate_scenes(space: LabelSpace, backgrounds: Backgrounds, seed: int) -> FrameScenes:
+    """Return the frames of the certificate: scenes as trained on, but full-size, with sizes and numbers of its own."""
+    recipe = replace(FRAME_RECIPES["flight"], size_px=SIZE_PX, targets=TARGETS, distractors=DISTRACTORS)
+    return FrameScenes(space, recipe, backgrounds, seed + HELD_OUT_SEED_OFFSET).with_size(*FRAME_PX)
+
+
+def fly_scenes(pair: Pair, scenes: FrameData, count: int) -> list[Reading]:
+    """Draw and fly the first `count` frames. Raises InputError for a background, ModelError."""
+    readings: list[Reading] = []
+    with progress("flown", count) as show:
+        for index in range(count):
+            sample = scenes.sample(EPOCH, index)
+            labels = [scene_label(target, pair.label_space, EDGES_PX[0]) for target in sample.targets]
+            frame = LabelledFrame(sample.name, labels, sample.complete)
+            readings.append(read_frame(pair, sample.image_bgr, frame))
+            show(index + 1)
+    return readings
+
+
+def _report(args: argparse.Namespace, pair: Pair, score: PipelineScore) -> None:
+    plot = certificate_plot(score.sizes, [name for name in questions(pair.label_space) if name in score.attributes])
+    facts = {
+        "frames": f"{args.frames} of {FRAME_PX[0]}x{FRAME_PX[1]}, {TARGETS[0]}-{TARGETS[1]} targets of "
+        f"{SIZE_PX[0]:g}-{SIZE_PX[1]:g} px and {DISTRACTORS[0]}-{DISTRACTORS[1]} other things each",
+        "backgrounds": str(args.backgrounds or "procedural terrain"),
+        "seed": str(args.seed),
+    }
+    text = "Intervals are of 95 %. Targets that an edge cuts count neither way."
+    section = Section("Smallest target", text, tables=pipeline_tables(score, pair.label_space), plots=[uri(plot)])
+    title = "The smallest target that both models find and read"
+    provenance = joint_provenance(pair.models, facts)
+    write_report(args.out, title, provenance, [section], {"certificate": score}, {PLOT: plot})
