@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from aerial_runtime import publish
 from aerial_runtime.client import Subscriber
 from aerial_runtime.contract import Detections, Health, TargetEvents
 from aerial_runtime.daemon import main as fly
@@ -99,12 +100,14 @@ def test_a_recording_of_a_replay_holds_the_same_bytes_and_health(tmp_path, tiny_
     assert recording.about["source"] == "pictures" and set(recording.cards) == {"segmenter", "classifier"}
 
 
-def test_the_recording_holds_the_targets_that_were_published(tmp_path):
-    """The demo flight with the shipped models, heard on a socket from the first to the last."""
+def test_the_recording_holds_the_targets_that_were_published(tmp_path, monkeypatch):
+    """The demo flight with the shipped models, heard on a socket from the first to the last; and one unheard."""
+    monkeypatch.setattr(publish, "LINGER_MS", 30_000)  # a busy machine's listener may be late
     endpoint, path, heard, is_over = f"ipc://{tmp_path}/socket", tmp_path / "flight.mcap", [], threading.Event()
+    words = ["--camera", "demo", "--quiet", "--device", "cpu", "--record-frames", "none"]
+    with Subscriber(endpoint, ["targets"], timeout_s=1) as link:
 
-    def hear():
-        with Subscriber(endpoint, ["targets"], timeout_s=1) as link:
+        def hear():
             while True:
                 was_over = is_over.is_set()
                 try:
@@ -114,28 +117,25 @@ def test_the_recording_holds_the_targets_that_were_published(tmp_path):
                     if was_over:
                         return
 
-    listener = threading.Thread(target=hear)
-    listener.start()
-    words = ["--camera", "demo", "--bind", endpoint, "--quiet", "--device", "cpu", "--record", str(path)]
-    assert fly([*words, "--record-frames", "none"]) == 0
-    is_over.set()
-    listener.join(60)
+        listener = threading.Thread(target=hear)
+        listener.start()
+        code = fly([*words, "--bind", endpoint, "--record", str(path)])
+        is_over.set()
+        listener.join()
+    assert code == 0
     recorded = [payload for _, payload in Recording(path).messages(TARGETS)]
     assert recorded == heard
-    events = Counter(one.event for payload in heard for one in msgspec.json.decode(payload, type=TargetEvents).events)
+    events = events_of(heard)
     assert events["new"] == events["final"] > 18 and events["updated"] > 0
     alone = tmp_path / "alone.mcap"
-    assert fly([*words[:2], "--bind", "none", *words[4:-1], str(alone), "--record-frames", "none"]) == 0
-    assert told(payload for _, payload in Recording(alone).messages(TARGETS)) == told(recorded)
+    assert fly([*words, "--bind", "none", "--record", str(alone)]) == 0
+    events = events_of(payload for _, payload in Recording(alone).messages(TARGETS))
+    assert events["new"] == events["final"] > 18
 
 
-def told(payloads):
-    """Return event -> ids of the targets that began or ended, which do not follow the clock as updates do."""
-    ids = {"new": set(), "updated": set(), "final": set()}
-    for payload in payloads:
-        for one in msgspec.json.decode(payload, type=TargetEvents).events:
-            ids[one.event].add(one.target.track_id)
-    return ids["new"], ids["final"]
+def events_of(payloads):
+    """Return how many events of each kind these messages hold."""
+    return Counter(one.event for payload in payloads for one in msgspec.json.decode(payload, type=TargetEvents).events)
 
 
 def test_a_full_disk_and_a_limit_end_no_flight(tmp_path, tiny_models, capsys):
