@@ -28,12 +28,13 @@ from aerial_runtime.pipeline import Pipeline
 from aerial_runtime.record import AUTO_FPS, Recorder, RecordOptions
 
 EVERY, SOME = 0.12, 0.03  # share of the throughput that recording every frame, or five a second, may cost
-# What is recorded, from a camera of which kind, and what it may cost; None: told, not judged.
+# What is recorded, from a camera of which kind, and what it may cost; None: told, not judged, since it must be asked
+# for and docs/recording.md says that it costs more.
 CASES: tuple[tuple[str, str, float | None, bool, float | None], ...] = (
     ("every frame, a JPEG camera's own bytes", "auto", None, True, EVERY),
     ("5 frames/s, a JPEG camera's own bytes", "auto", 5.0, True, SOME),
     (f"{AUTO_FPS:g} frames/s, encoded as JPEG: the default", "auto", AUTO_FPS, False, EVERY),
-    ("every frame, encoded as JPEG", "jpeg:90", None, False, EVERY),
+    ("every frame, encoded as JPEG", "jpeg:90", None, False, None),
     ("5 frames/s, encoded as JPEG", "jpeg:90", 5.0, False, SOME),
     ("every frame, encoded as PNG", "original", None, False, None),
     ("5 frames/s, encoded as PNG", "original", 5.0, False, None),
