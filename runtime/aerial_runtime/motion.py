@@ -7,6 +7,7 @@ is the rotation (clockwise in the picture), its length the scale, `b` the transl
 from __future__ import annotations
 
 import cmath
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,17 +28,19 @@ MIN_INLIERS = 8  # by chance there are two or three
 RANSAC_TURNS = 500
 MAX_SCALE = 2.0  # between two frames; more is a mistake
 MIN_COMMON = 4  # targets that must agree for a motion to be read from them alone
+TURN_ERROR = 0.004  # standard error of a measured turn, at least
 MIN_SHARE = 0.6  # of the targets that could agree
 VOTERS = 8  # tracks that propose motions: bounds the cost of a frame full of targets
 
 
 @dataclass(frozen=True)
 class Motion:
-    """A similarity z -> turn * z + shift. is_known: measured, and not only gone on with."""
+    """A similarity z -> turn * z + shift. is_known: measured, and not only gone on with; turn_error: how well."""
 
     turn: complex = 1 + 0j
     shift: complex = 0j
     is_known: bool = False
+    turn_error: float = TURN_ERROR
 
     def __call__(self, points: Points) -> Points:
         """Return where points of the earlier frame are in the later one."""
@@ -48,11 +51,11 @@ class Motion:
         return Motion(self.turn**times, self.shift * times)
 
 
-def checked(turn: complex, shift: complex) -> Motion | None:
+def checked(turn: complex, shift: complex, turn_error: float = TURN_ERROR) -> Motion | None:
     """Return a measured motion, None where it is not finite or cannot be one."""
     if not (cmath.isfinite(turn) and cmath.isfinite(shift)) or not 1 / MAX_SCALE < abs(turn) < MAX_SCALE:
         return None
-    return Motion(turn, shift, is_known=True)
+    return Motion(turn, shift, is_known=True, turn_error=max(TURN_ERROR, turn_error))
 
 
 class ImageMotion:
@@ -103,7 +106,11 @@ class ImageMotion:
         height, width = now.grey.shape
         middle = complex(width - 1, height - 1) / 2
         turn, moved = complex(matrix[0, 0], matrix[1, 0]), complex(matrix[0, 2], matrix[1, 2])
-        return checked(turn, (turn * middle + moved - middle) * now.factor)
+        # Points that lie close together say little of a rotation.
+        agreed = target[inliers.ravel() > 0]
+        spread_px = float(np.hypot(*agreed.std(axis=0))) or 1.0
+        turn_error = INLIER_PX / (spread_px * math.sqrt(len(agreed)))
+        return checked(turn, (turn * middle + moved - middle) * now.factor, turn_error)
 
     def _features(self, view: _View) -> tuple[Any, Any]:
         """Return points [N, 2] and descriptors of a view, found when they are first asked for; None: no corners."""

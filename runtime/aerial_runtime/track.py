@@ -26,7 +26,7 @@ MAX_TARGETS: Final = 10_000  # kept for the summary, those seen most: 20 MB
 
 # Standard errors of a motion from frame to frame: shares of the frame's diagonal, of the shift, of the distance from
 # the frame's middle.
-KNOWN_DIAGONAL, KNOWN_LEVER = 0.002, 0.004
+KNOWN_DIAGONAL = 0.002
 GUESSED_DIAGONAL, GUESSED_SHIFT, GUESSED_LEVER = 0.03, 0.5, 0.1
 LOST: Final = 0.15  # of the diagonal: error of a place at which a track ends, for it would take up strangers
 # Frames without targets are passed over for so long, while the picture moves by less than this share of the diagonal.
@@ -213,6 +213,6 @@ class Tracker:
 def _motion_error2(motion: Motion, places: Points, seen: Seen) -> F64:
     """Return the squares of the errors that a motion adds to places, in pixels."""
     if motion.is_known:
-        return np.asarray((KNOWN_DIAGONAL * seen.diagonal_px) ** 2 + (KNOWN_LEVER * np.abs(places)) ** 2)
+        return np.asarray((KNOWN_DIAGONAL * seen.diagonal_px) ** 2 + (motion.turn_error * np.abs(places)) ** 2)
     middle_px = GUESSED_DIAGONAL * seen.diagonal_px + GUESSED_SHIFT * abs(motion.shift)
     return np.asarray(middle_px**2 + (GUESSED_LEVER * np.abs(places)) ** 2)

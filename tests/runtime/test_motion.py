@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from aerial_runtime.motion import ImageMotion, Motion, fitted, motion_of_targets
+from aerial_runtime.motion import TURN_ERROR, ImageMotion, Motion, fitted, motion_of_targets
 
 WIDTH, HEIGHT = 1920, 1080
 POINTS = np.array([-700 - 300j, -250 + 310j, 90 - 220j, 400 + 60j, 610 - 350j, 350 + 350j])
@@ -130,3 +130,20 @@ def test_what_cannot_be_is_unknown():
     assert fitted(two, 3 * two) is None
     fit = fitted(POINTS, 1j * POINTS + 5)
     assert fit is not None and abs(fit.turn - 1j) < 1e-9 and abs(fit.shift - 5) < 1e-9
+
+
+def test_corners_that_lie_close_together_tell_less_of_a_rotation():
+    rng = np.random.default_rng(3)
+    ground = cv2.resize(rng.integers(0, 256, (90, 120, 3), np.uint8), (960, 720), interpolation=cv2.INTER_CUBIC)
+    patch = np.full_like(ground, 90)
+    patch[300:420, 420:540] = ground[300:420, 420:540]
+
+    def turn_error(image_bgr: np.ndarray) -> float:
+        camera = ImageMotion()
+        for image in (image_bgr, np.roll(image_bgr, 8, axis=1)):
+            camera.look(image)
+        motion = camera.measure()
+        assert motion is not None and motion.shift == pytest.approx(8, abs=2)
+        return motion.turn_error
+
+    assert turn_error(patch) > 1.5 * turn_error(ground) >= 1.5 * TURN_ERROR
