@@ -33,7 +33,7 @@ models: setup  ## train, measure and bundle the shipped models in runs/: hours; 
 	$(DEV)/bin/aerial-train segmenter --name segmenter $(if $(wildcard runs/segmenter),--resume,$(PHOTOS))
 	$(DEV)/bin/aerial-train classifier --name classifier $(if $(wildcard runs/classifier),--resume,$(PHOTOS))
 	$(DEV)/bin/aerial-train evaluate runs/segmenter/best.pt scenes --count 1000 $(PHOTOS) --write --out runs/segmenter/report
-	$(DEV)/bin/aerial-train evaluate runs/classifier/best.pt scenes --count 10000 $(PHOTOS) --abstain-error 0.25 --write --out runs/classifier/report
+	$(DEV)/bin/aerial-train evaluate runs/classifier/best.pt scenes --count 10000 $(PHOTOS) --others 3 --abstain-error 0.25 --write --out runs/classifier/report
 	$(DEV)/bin/aerial-export runs/segmenter/best.pt -o runs/models/segmenter.onnx
 	$(DEV)/bin/aerial-export runs/classifier/best.pt -o runs/models/classifier.onnx
 	$(DEV)/bin/aerial-bundle runs/models/segmenter.onnx runs/models/classifier.onnx -o runs/models.aerial

@@ -6,7 +6,7 @@ import pytest
 
 from aerial_runtime.card import Thresholds
 from aerial_runtime.contract import Box
-from aerial_train.evaluation.choose import balanced_threshold, choose_classifier, choose_segmenter
+from aerial_train.evaluation.choose import choose_classifier, choose_segmenter, target_threshold
 from aerial_train.evaluation.gather import CropOutcomes, FrameOutcome
 from aerial_train.evaluation.scores import score_classifier
 from aerial_train.scenes.frames import LabelledTarget
@@ -82,9 +82,10 @@ def test_a_few_right_answers_are_no_evidence(kit):
 def test_the_target_threshold_forgets_how_many_of_each_there_are():
     rng = np.random.default_rng(0)
     yes, no = rng.normal(0.7, 0.1, 3000).clip(0, 1), rng.normal(0.3, 0.1, 3000).clip(0, 1)
-    many = balanced_threshold(np.concatenate((yes, no)), np.repeat([True, False], 3000))
-    few = balanced_threshold(np.concatenate((yes, no[:300])), np.repeat([True, False], (3000, 300)))
+    many = target_threshold(np.concatenate((yes, no)), np.repeat([True, False], 3000))
+    few = target_threshold(np.concatenate((yes, no[:300])), np.repeat([True, False], (3000, 300)))
     assert many == pytest.approx(0.5, abs=0.05) and few == pytest.approx(many, abs=0.05)
+    assert target_threshold(np.concatenate((yes, no)), np.repeat([True, False], 3000), 10.0) > many + 0.05
 
 
 def test_the_target_threshold_of_a_card(kit):

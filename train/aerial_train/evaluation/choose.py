@@ -55,8 +55,13 @@ class Choice:
     mask: ObjectScore | None = None
 
 
-def choose_classifier(card: ModelCard, outcomes: CropOutcomes, score: ClassifierScore, abstain_error: float) -> Choice:
-    """Choose temperatures, the threshold of `target` and those under which each label is withheld."""
+def choose_classifier(
+    card: ModelCard, outcomes: CropOutcomes, score: ClassifierScore, abstain_error: float, others: float = 1.0
+) -> Choice:
+    """Choose temperatures, the threshold of `target` and those under which each label is withheld.
+
+    others: things that are no target, for each target, that the segmenter hands on in flight.
+    """
     temperature, notes = dict(card.temperature), []
     steps: dict[str, float] = {}
     for item in score.calibration:
@@ -81,7 +86,7 @@ def choose_classifier(card: ModelCard, outcomes: CropOutcomes, score: Classifier
     target = card.thresholds.target
     if 0 < outcomes.is_target[::2].mean() < 1:
         yes = heated(two_classes(outcomes.target), steps.get(TARGET, 1.0))[::2, 1]
-        target = round(balanced_threshold(yes, outcomes.is_target[::2]), DIGITS)
+        target = round(target_threshold(yes, outcomes.is_target[::2], others), DIGITS)
     else:
         notes.append("target: the crops are all of one kind; its threshold stays")
     thresholds = msgspec.structs.replace(card.thresholds, target=target, abstain=abstain)
@@ -103,8 +108,8 @@ def choose_segmenter(card: ModelCard, frames: Sequence[FrameOutcome], stride: in
     return Choice(dict(card.temperature), thresholds, mask=measured)
 
 
-def balanced_threshold(probability: Floats, is_target: Bools) -> float:
-    """Return the threshold of the best F1 score, were targets and other things equally frequent.
+def target_threshold(probability: Floats, is_target: Bools, others: float = 1.0) -> float:
+    """Return the threshold of the best F1 score, were there `others` other things for each target.
 
     How frequent they are in flight depends on the ground below, not on the set that is evaluated.
     """
@@ -113,7 +118,7 @@ def balanced_threshold(probability: Floats, is_target: Bools) -> float:
         1 - np.searchsorted(np.sort(part), thresholds) / len(part)
         for part in (probability[is_target], probability[~is_target])
     )
-    return best_f(hits / np.maximum(hits + alarms, 1e-12), hits, thresholds, 1.0)
+    return best_f(hits / np.maximum(hits + others * alarms, 1e-12), hits, thresholds, 1.0)
 
 
 def _abstention(name: str, confidence: Floats, right: Bools, error: float) -> Abstention | None:
