@@ -17,7 +17,7 @@ from aerial_train.scenes.frames import FRAME_RECIPES, FrameScenes
 
 ROUNDS = 5
 # What is drawn, pictures a round, pictures a second that keep a small network fed (0: none promised).
-CASES = (("crops r32 32x32", 1500, 1500), ("crops flight 48x48", 600, 0), ("frames flight 256x256", 100, 100),
+CASES = (("crops r32 32x32", 1500, 1500), ("crops flight 64x64", 600, 0), ("frames flight 256x256", 100, 100),
          ("frames r256 256x256", 50, 0))  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from aerial_train.scenes.frames import FRAME_RECIPES, FrameScenes
 SUAS = load_label_space("suas")
 ANY = {"space": SUAS, "recipe": "flight", "backgrounds": None, "seed": 0}
 WHOLE = {**ANY, "size": None, "stride": 4}
-CROPS = {**ANY, "crop_size": 48, "margin": 1.3}
+CROPS = {**ANY, "crop_size": 64, "margin": 1.3}
 
 
 @pytest.fixture(scope="module")

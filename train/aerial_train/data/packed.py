@@ -20,7 +20,7 @@ from aerial_train.data.base import Rows, Split, shuffled
 from aerial_train.data.manifest import write_whole
 from aerial_train.scenes.crops import CropBatch, CropSample
 
-SHARD_CROPS: Final = 4096  # 28 MB of 48 px: large enough to be few files, small enough to be held while it fills
+SHARD_CROPS: Final = 4096  # 50 MB of 64 px: large enough to be few files, small enough to be held while it fills
 I16 = npt.NDArray[np.int16]
 
 
