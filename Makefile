@@ -31,10 +31,14 @@ test-image:  ## build the flight image without Docker and fly it: root, buildah 
 
 models: setup  ## train, measure and bundle the shipped models in runs/: hours; goes on where it was stopped
 	$(DEV)/bin/aerial-train segmenter --name segmenter $(if $(wildcard runs/segmenter),--resume,$(PHOTOS))
+	$(DEV)/bin/aerial-train segmenter --name segmenter-2 $(if $(wildcard runs/segmenter-2),--resume,$(PHOTOS) \
+		--init runs/segmenter/best.pt --loss "tversky(0.3,0.7)+bce" --lr 1.5e-3 --warm-up 0.05 --epochs 15 --seed 1)
 	$(DEV)/bin/aerial-train classifier --name classifier $(if $(wildcard runs/classifier),--resume,$(PHOTOS))
-	$(DEV)/bin/aerial-train evaluate runs/segmenter/best.pt scenes --count 1000 $(PHOTOS) --write --out runs/segmenter/report
-	$(DEV)/bin/aerial-train evaluate runs/classifier/best.pt scenes --count 10000 $(PHOTOS) --others 3 --abstain-error 0.25 --write --out runs/classifier/report
-	$(DEV)/bin/aerial-export runs/segmenter/best.pt -o runs/models/segmenter.onnx
+	$(DEV)/bin/aerial-train evaluate runs/segmenter-2/best.pt scenes --count 1000 $(PHOTOS) --write \
+		--out runs/segmenter-2/report
+	$(DEV)/bin/aerial-train evaluate runs/classifier/best.pt scenes --count 10000 $(PHOTOS) --others 8 \
+		--abstain-error 0.25 --write --out runs/classifier/report
+	$(DEV)/bin/aerial-export runs/segmenter-2/best.pt -o runs/models/segmenter.onnx
 	$(DEV)/bin/aerial-export runs/classifier/best.pt -o runs/models/classifier.onnx
 	$(DEV)/bin/aerial-bundle runs/models/segmenter.onnx runs/models/classifier.onnx -o runs/models.aerial
 

@@ -20,7 +20,17 @@ from aerial_export.goldens import goldens_beside
 from aerial_export.new_files import new_files
 from aerial_runtime import __version__
 from aerial_runtime.backends import Backend, open_backend
-from aerial_runtime.bundle import GOLDEN_FRAME, MANIFEST, MODELS, SUFFIX, UNSURE, Manifest, is_sure, thresholds_of
+from aerial_runtime.bundle import (
+    GOLDEN_FRAME,
+    MANIFEST,
+    MODELS,
+    SUFFIX,
+    UNSURE,
+    Manifest,
+    is_sure,
+    surely_over,
+    thresholds_of,
+)
 from aerial_runtime.camera.image_file import read_image
 from aerial_runtime.card import LabelSpace, Thresholds
 from aerial_runtime.config import Parser
@@ -152,10 +162,10 @@ def _golden(segmenter: Backend, classifier: Backend, picture: Path | None) -> _G
 def _sure(targets: Sequence[Target], thresholds: Thresholds) -> int:
     """Return how many targets, and labels of theirs, no other machine would decide otherwise."""
     return sum(
-        (target.confidence >= thresholds.target + UNSURE)
+        (target.confidence >= surely_over(thresholds.target))
         + sum(is_sure(attribute, thresholds.abstain.get(name, 0.0)) for name, attribute in target.attributes.items())
         for target in targets
-        if target.confidence >= thresholds.target + UNSURE
+        if target.confidence >= surely_over(thresholds.target)
     )
 
 

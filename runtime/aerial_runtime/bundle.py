@@ -147,10 +147,10 @@ def difference(golden: Sequence[Target], seen: Sequence[Target], cell_px: int, t
             found = _target_difference(target, twin, thresholds)
             if found is not None:
                 return found
-        elif target.confidence >= thresholds.target + UNSURE:
+        elif target.confidence >= surely_over(thresholds.target):
             return f"no target at {_place(target.box)}"
     for target in free:
-        if target.confidence >= thresholds.target + UNSURE:
+        if target.confidence >= surely_over(thresholds.target):
             return f"a new target at {_place(target.box)}"
     return None
 
@@ -169,11 +169,16 @@ def _target_difference(golden: Target, seen: Target, thresholds: Thresholds) -> 
     return None
 
 
+def surely_over(threshold: float) -> float:
+    """Return the confidence that is over a threshold on any machine. Near 1 confidences move by less than UNSURE."""
+    return threshold + min(UNSURE, (1 - threshold) / 2)
+
+
 def is_sure(attribute: Attribute, abstain_under: float) -> bool:
     """Tell whether the label would be the same on any machine: far from abstaining, and no runner-up near."""
     if attribute.label is None:
         return attribute.confidence < abstain_under - UNSURE
-    return attribute.confidence >= max(abstain_under, 0.5) + UNSURE
+    return attribute.confidence >= surely_over(max(abstain_under, 0.5))
 
 
 def _same(one: Attribute, other: Attribute) -> bool:

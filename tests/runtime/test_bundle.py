@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from aerial_runtime.backends import open_backend
-from aerial_runtime.bundle import GOLDEN_FRAME, MANIFEST, MODELS, Bundle, Manifest, difference, is_sure, thresholds_of
+from aerial_runtime.bundle import (
+    GOLDEN_FRAME,
+    MANIFEST,
+    MODELS,
+    Bundle,
+    Manifest,
+    difference,
+    is_sure,
+    surely_over,
+    thresholds_of,
+)
 from aerial_runtime.card import Thresholds
 from aerial_runtime.contract import Attribute, Box, Frame, Target
 from aerial_runtime.daemon import main
@@ -206,6 +216,11 @@ LIMITS = Thresholds(target=0.5, abstain={"letter": 0.4})
 def test_answers_may_differ_as_machines_do(golden, seen, message):
     result = difference(golden, seen, 4, LIMITS)
     assert result is None if message is None else message in result
+
+
+def test_above_a_high_threshold_one_can_still_be_sure():
+    assert surely_over(0.5) == pytest.approx(0.55)
+    assert 0.97 < surely_over(0.97) < 1
 
 
 def test_a_label_is_sure_when_no_threshold_or_runner_up_is_near():
