@@ -25,7 +25,7 @@ MAX_LIVE: Final = 500  # tracks that may still be seen again; beyond it the one 
 MAX_TARGETS: Final = 10_000  # kept for the summary, those seen most: 20 MB
 
 # Standard errors of a motion from frame to frame: shares of the frame's diagonal, of the shift, of the distance from
-# the frame's middle.
+# the frame's middle. A measured motion says itself how well its turn is known.
 KNOWN_DIAGONAL = 0.002
 GUESSED_DIAGONAL, GUESSED_SHIFT, GUESSED_LEVER = 0.03, 0.5, 0.1
 LOST: Final = 0.15  # of the diagonal: error of a place at which a track ends, for it would take up strangers

@@ -2,8 +2,9 @@ import pytest
 
 from aerial_runtime.errors import UsageError
 from aerial_train.checkpoint import load_checkpoint
+from aerial_train.classifier import ClassifierConfig
 from aerial_train.fit import Job, fit
-from aerial_train.fit_classifier import ClassifierOptions, classifier_task
+from aerial_train.fit_classifier import ClassifierOptions, classifier_task, network_config
 
 
 def options(folder, **changes):
@@ -67,3 +68,10 @@ def test_pictures_and_confusion_matrices_for_tensorboard(tmp_path, colour_crops)
 def test_what_cannot_be_is_refused_with_the_nearest(tmp_path, arrows, changes, message):
     with pytest.raises(UsageError, match=message):
         classifier_task(options(tmp_path, **changes), arrows)
+
+
+def test_the_flight_recipe_leaves_the_network_of_a_checkpoint_alone():
+    flight = ClassifierOptions(name="a", **ClassifierOptions.recipes()["flight"])
+    theirs = ClassifierConfig(filters=(16, 32), blocks=1)
+    assert network_config(flight, theirs) == theirs
+    assert network_config(flight).filters == (16, 48, 96, 160)

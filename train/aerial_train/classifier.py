@@ -25,7 +25,7 @@ HEADING = "heading"
 class ClassifierConfig:
     """What a classifier is made of. Raises ValueError for what cannot be built."""
 
-    filters: tuple[int, ...] = (16, 32, 64, 128)  # per level, the finest first
+    filters: tuple[int, ...] = (16, 48, 96, 160)  # per level, the finest first
     blocks: int = 2  # residual blocks per level
     stem_kernel: int = 5
     stem_stride: int = 2

@@ -49,7 +49,7 @@ class ClassifierOptions(FitOptions):
                                 metavar="HEAD:CLASS=X,...")  # fmt: skip
     focal: float = option(0.0, "gamma of the focal loss of all heads; 0: plain cross-entropy", "loss")
 
-    filters: tuple[int, ...] = option((), "per level; empty: 16-32-64-128", "network", type=whole_numbers,
+    filters: tuple[int, ...] = option((), "per level; empty: 16-48-96-160", "network", type=whole_numbers,
                                       metavar="F-F-F")  # fmt: skip
     blocks: int = option(0, "residual blocks per level; 0: 2", "network")
     stem_kernel: int = option(0, "side of the first convolution; 0: 5", "network")
@@ -61,7 +61,7 @@ class ClassifierOptions(FitOptions):
     def recipes(cls) -> dict[str, dict[str, Any]]:
         """Return the options that each recipe sets."""
         return {
-            "flight": {"filters": (16, 48, 96, 160)},
+            "flight": {},
             # The published protocol: 72 passes of 16,384 fresh crops of 32 px; 34 letters.
             "r32": {
                 "label_space": "suas-r32", "crop_size": 32, "margin": 1.0, "filters": (32, 32, 64, 128),

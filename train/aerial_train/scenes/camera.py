@@ -1,6 +1,6 @@
 """What light, lens, sensor and JPEG do to a scene, after everything is painted.
 
-Order as in nature: illumination and white balance, lens (vignette, defocus, motion), sensor noise, compression.
+Order as in nature: light and white balance, lens (vignette, fringes, defocus, motion), sensor noise, compression.
 """
 
 from __future__ import annotations

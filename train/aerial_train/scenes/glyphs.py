@@ -22,7 +22,8 @@ Glyph = tuple[F32, ...]
 
 RASTER_PX = 240  # height at which outlines are traced; twice the largest letter that is ever drawn
 
-# (package, files): sans, serif, rounded, narrow, hand-lettered; upright weights that a team would print or paint.
+# (package, folder in it, files): sans, serif, rounded, narrow, hand-lettered; upright weights that a team would print
+# or paint.
 FONTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("font_roboto", "files/", ("Roboto-Regular.ttf", "Roboto-Medium.ttf", "Roboto-Bold.ttf", "Roboto-Black.ttf")),
     ("font_lato", "files/", ("Lato-Regular.ttf", "Lato-Bold.ttf", "Lato-Black.ttf")),
