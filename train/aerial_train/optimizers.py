@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler, ReduceLROnPlateau
 
+from aerial_train.muon import Muon
 from aerial_train.options import FitOptions
 
 ONE_CYCLE_START: Final = 1 / 25  # of the highest rate, as in Smith and Topin 2018
@@ -23,7 +24,7 @@ COSINE_END: Final = 1e-3
 
 
 def make_optimizer(network: nn.Module, criterion: nn.Module, options: FitOptions) -> Optimizer:
-    """Return AdamW or SGD over the weights of network and loss; norms, biases and the loss's weights do not decay."""
+    """Return the optimiser of network and loss; norms, biases and the loss's own weights do not decay."""
     lr = options.lr
     groups = parameter_groups(network, lr, options.lr_decay)
     learned = list(criterion.parameters())
@@ -33,6 +34,8 @@ def make_optimizer(network: nn.Module, criterion: nn.Module, options: FitOptions
     if options.optimizer == "sgd":
         nesterov = options.momentum > 0
         return torch.optim.SGD(groups, lr, momentum=options.momentum, weight_decay=decay, nesterov=nesterov)
+    if options.optimizer == "muon":
+        return Muon(groups, lr, weight_decay=decay)
     return torch.optim.AdamW(groups, lr, weight_decay=decay)
 
 

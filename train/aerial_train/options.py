@@ -11,7 +11,7 @@ from aerial_runtime.card import SHIPPED_LABEL_SPACE
 from aerial_runtime.errors import UsageError
 
 SCHEDULES: Final = ("one-cycle", "cosine", "step", "plateau", "constant")
-OPTIMIZERS: Final = ("adamw", "sgd")
+OPTIMIZERS: Final = ("adamw", "muon", "sgd")
 LOGGERS: Final = ("tensorboard", "csv", "mlflow", "wandb", "none")
 
 
@@ -60,7 +60,9 @@ class FitOptions:
     held_out: int = option(512, "images of the fixed held-out set", "length")
     early_stop: int = option(0, "end after so many epochs without a better score; 0: never", "length")
 
-    optimizer: str = option("adamw", "adamw or sgd (with Nesterov momentum)", "optimiser", choices=OPTIMIZERS)
+    optimizer: str = option(
+        "adamw", "adamw, muon (orthogonal steps) or sgd (with Nesterov)", "optimiser", choices=OPTIMIZERS
+    )
     lr: float = option(4e-3, "highest learning rate", "optimiser")
     momentum: float = option(0.9, "of sgd", "optimiser")
     weight_decay: float = option(0.01, "never on norms and biases", "optimiser")

@@ -38,7 +38,8 @@ class CropRecipe:
 
     size: int = 64  # side of the crop that the classifier sees
     margin: float = 1.3  # side of the square over the longer side of the box, as in the runtime
-    source_px: tuple[float, float] = (13, 220)  # size of the target in the frame, log-uniform
+    source_px: tuple[float, float] = (13, 220)  # size of the target in the frame
+    small: float = 0.75  # exponent of the uniform number behind its logarithm: below 1, fewer that nobody can read
     cell_px: int = 4  # the segmenter's stride: boxes are as coarse as its cells
     framing: float = 0.08  # standard deviation of the log of the square's side: masks are also too full or too thin
     targets: float = 0.8  # share of crops that hold a target
@@ -94,7 +95,8 @@ class CropScenes:
         """Render one crop."""
         rng = np.random.default_rng((self.seed, epoch + 1, index))
         recipe = self.recipe
-        source = math.exp(rng.uniform(math.log(recipe.source_px[0]), math.log(recipe.source_px[1])))
+        low, high = recipe.source_px
+        source = low * (high / low) ** (rng.random() ** recipe.small)
         if rng.random() >= recipe.targets:
             return self._nothing(rng, source, index)
         look = sample_look(rng, self.label_space, recipe.style)
