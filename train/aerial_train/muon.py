@@ -43,28 +43,29 @@ class Muon(Optimizer):
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    change = self._of_kernel(weight) if weight.ndim == 4 else self._of_other(weight)
+                    change_of = self._of_kernel if weight.ndim == 4 else self._of_other
+                    change = change_of(weight, weight.grad)
                     weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(change, alpha=group["lr"])
         return loss
 
-    def _of_kernel(self, weight: Tensor) -> Tensor:
+    def _of_kernel(self, weight: Tensor, gradient: Tensor) -> Tensor:
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
-        momentum = state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-        nesterov = torch.lerp(weight.grad, momentum, MOMENTUM)
+        momentum: Tensor = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        nesterov = torch.lerp(gradient, momentum, MOMENTUM)
         matrix = nesterov.reshape(len(weight), -1)
         scale = RMS_OF_ADAMW * math.sqrt(max(matrix.shape))
-        return scale * orthogonal(matrix).view_as(weight)
+        return orthogonal(matrix).view_as(weight).mul_(scale)
 
-    def _of_other(self, weight: Tensor) -> Tensor:
+    def _of_other(self, weight: Tensor, gradient: Tensor) -> Tensor:
         state = self.state[weight]
         if not state:
             state.update(steps=0, mean=torch.zeros_like(weight), square=torch.zeros_like(weight))
         state["steps"] += 1
         first, second = ADAM_BETAS
-        mean = state["mean"].lerp_(weight.grad, 1 - first)
-        square = state["square"].lerp_(weight.grad.square(), 1 - second)
+        mean: Tensor = state["mean"].lerp_(gradient, 1 - first)
+        square: Tensor = state["square"].lerp_(gradient.square(), 1 - second)
         root = (square / (1 - second ** state["steps"])).sqrt_().add_(EPSILON)
         return mean / (1 - first ** state["steps"]) / root
 

@@ -69,8 +69,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def certificate_scenes(space: LabelSpace, backgrounds: Backgrounds, seed: int) -> FrameScenes:
-    """Return the frames of the certificate: scenes as trained on, but full-size, with sizes and numbers of its own."""
-    recipe = replace(FRAME_RECIPES["flight"], size_px=SIZE_PX, targets=TARGETS, distractors=DISTRACTORS)
+    """Return the frames of the certificate: scenes as trained on, but full-size, with sizes and numbers of its own.
+
+    Every target shows a letter: a blank board is for training, for nobody could tell it from a tarpaulin.
+    """
+    flight = FRAME_RECIPES["flight"]
+    style = replace(flight.style, no_letter=0.0)
+    recipe = replace(flight, size_px=SIZE_PX, targets=TARGETS, distractors=DISTRACTORS, style=style)
     return FrameScenes(space, recipe, backgrounds, seed + HELD_OUT_SEED_OFFSET).with_size(*FRAME_PX)
 
 

@@ -24,6 +24,7 @@ class Camera:
     """Ranges of one family of cameras. Probabilities 0..1; blur in pixels; noise in grey levels."""
 
     exposure: float = 0.26  # standard deviation of the log of the gain
+    metered: tuple[float, float] = (0.2, 0.62)  # mean level 0..1 that every camera's automatic exposure keeps to
     cast: float = 0.11  # standard deviation of the log of each channel's gain
     gamma: float = 0.12  # standard deviation of the log of the exponent
     haze: float = 0.35  # probability of a veil that lifts the blacks
@@ -44,6 +45,7 @@ class Camera:
 # The published generator has no camera.
 NO_CAMERA = Camera(
     exposure=0,
+    metered=(0, 1),
     cast=0,
     gamma=0,
     haze=0,
@@ -59,13 +61,18 @@ NO_CAMERA = Camera(
 )
 
 
-def expose(rng: Rng, picture: U8, camera: Camera) -> U8:
-    """Return the picture as the camera would give it: uint8 [H, W, 3]; the input may be changed."""
+def expose(rng: Rng, picture: U8, camera: Camera, metered_bgr: F32 | None = None) -> U8:
+    """Return the picture as the camera would give it: uint8 [H, W, 3]; the input may be changed.
+
+    metered_bgr: mean colour of what the exposure is metered on, where that is not the picture: a crop is exposed for
+    the ground around its board, as whole frames are.
+    """
     if camera == NO_CAMERA:  # not `is`: a worker that was started afresh has a copy
         return picture
     if camera.shade and rng.random() < camera.shade:
         _shade_edge(rng, picture)
-    picture = _tone(rng, picture, camera)
+    mean = metered_bgr if metered_bgr is not None else mean_bgr(picture)
+    picture = _tone(rng, picture, camera, float(mean.mean()) / 255)
     if camera.vignette and rng.random() < camera.vignette:
         _vignette(rng, picture)
     if camera.fringe and rng.random() < camera.fringe:
@@ -92,13 +99,23 @@ def expose(rng: Rng, picture: U8, camera: Camera) -> U8:
     return picture
 
 
-def _tone(rng: Rng, picture: U8, camera: Camera) -> U8:
-    """Gain, white balance, haze and gamma as one table a channel; then saturation as one matrix."""
+def mean_bgr(picture: U8) -> F32:
+    """Return the mean colour [3] of a picture [H, W, 3]."""
+    return np.asarray(cv2.mean(picture)[:3], np.float32)
+
+
+def _tone(rng: Rng, picture: U8, camera: Camera, level: float) -> U8:
+    """Gain, white balance, haze and gamma as one table a channel; then saturation as one matrix.
+
+    level: 0..1, mean of what the exposure is metered on.
+    """
     u = rng.standard_normal(5)
-    gains = np.exp(camera.exposure * u[0] + camera.cast * u[1:4])
+    darkest, brightest = (bound / max(level, 1 / 255) for bound in camera.metered)
+    gain = min(max(math.exp(camera.exposure * u[0]), darkest), brightest)
+    gains = np.asarray(gain * np.exp(camera.cast * u[1:4]), np.float32)
     gamma = math.exp(camera.gamma * u[4])
     veil = rng.uniform(0, 0.3) if rng.random() < camera.haze else 0.0
-    levels = LEVELS * gains.astype(np.float32)
+    levels = LEVELS * gains
     # A soft shoulder instead of a hard clip: bright boards keep their colour, as cameras' tone curves do.
     levels = np.where(levels > 0.8, 0.8 + 0.2 * np.tanh((levels - 0.8) / 0.2), levels) ** gamma
     levels = (veil * 0.75 + (1 - veil) * levels) * 255

@@ -14,10 +14,11 @@ from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import F32, U8
 from aerial_runtime.errors import UsageError
 from aerial_train.scenes.backgrounds import Backgrounds
-from aerial_train.scenes.camera import NO_CAMERA, Camera, expose
+from aerial_train.scenes.camera import NO_CAMERA, Camera, expose, mean_bgr
 from aerial_train.scenes.distractors import paint_distractor
 from aerial_train.scenes.target import (
     REFERENCE_STYLE,
+    TRIES,
     Style,
     at_pixels,
     check_drawable,
@@ -25,6 +26,7 @@ from aerial_train.scenes.target import (
     paint,
     placement,
     sample_look,
+    stands_out,
     warp,
 )
 
@@ -42,7 +44,7 @@ class CropRecipe:
     small: float = 0.75  # exponent of the uniform number behind its logarithm: below 1, fewer that nobody can read
     cell_px: int = 4  # the segmenter's stride: boxes are as coarse as its cells
     framing: float = 0.08  # standard deviation of the log of the square's side: masks are also too full or too thin
-    targets: float = 0.8  # share of crops that hold a target
+    targets: float = 0.75  # share of crops that hold a target
     style: Style = field(default_factory=Style)
     camera: Camera = field(default_factory=lambda: Camera(vignette=0.05))
     reference: bool = False  # frame as in protocol R32 instead: 31/32 of the side times U(0.8, 1)
@@ -110,9 +112,13 @@ class CropScenes:
         else:
             unit = placement(rng, turn, recipe.style.perspective)
             side, homography = self._frame(rng, unit, warp(unit, look.outline), source)
-        picture = self.backgrounds.patch(rng, side, side)
+        for _ in range(TRIES):
+            picture = self.backgrounds.patch(rng, side, side)
+            ground = mean_bgr(picture)
+            if stands_out(look, ground):
+                break
         paint(rng, picture, look, homography)
-        image = self._finish(expose(rng, picture, recipe.camera))
+        image = self._finish(expose(rng, picture, recipe.camera, ground))
         return CropSample(image, True, look.labels, letter_up(look, homography), source, f"scenes {index}")
 
     def _frame(self, rng: Rng, unit: F32, outline: F32, source: float) -> tuple[int, F32]:
@@ -141,7 +147,7 @@ class CropScenes:
         recipe = self.recipe
         side = min(2 * recipe.size, max(8, round(source * recipe.margin)))
         picture = self.backgrounds.patch(rng, side, side)
-        if rng.random() < 0.6:
+        if rng.random() < 0.75:
             offset = rng.normal(0, 0.08, 2) * side
             paint_distractor(rng, picture, side / 2 + offset[0], side / 2 + offset[1], side * rng.uniform(0.4, 0.95))
         image = self._finish(expose(rng, picture, recipe.camera))

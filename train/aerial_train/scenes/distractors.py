@@ -74,7 +74,7 @@ def _dull_color(rng: Rng) -> F32:
 
 
 def _car(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
-    angle, body = rng.uniform(0, 2 * math.pi), _dull_color(rng) if rng.random() < 0.7 else _any_color(rng)
+    angle, body = rng.uniform(0, 2 * math.pi), _dull_color(rng) if rng.random() < 0.5 else _any_color(rng)
     _fill(
         rng, picture, _oblong(x + 0.06 * size, y + 0.06 * size, size, size * 0.46, angle), np.zeros(3, np.float32), 0.5
     )
@@ -160,6 +160,37 @@ def _person(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
     )
 
 
+def _roundel(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
+    """Discs in each other or wedges in turns: a landing place, a parasol, a planting ring, a manhole."""
+    colors_bgr = [_any_color(rng) if rng.random() < 0.4 else _dull_color(rng) for _ in range(4)]
+    squeeze = rng.uniform(0.8, 1)
+    angles = np.linspace(0, 2 * math.pi, 40, endpoint=False)
+    circle = np.stack((np.cos(angles), np.sin(angles) * squeeze), axis=1) * size / 2
+    radii = np.sort(rng.uniform(0.3, 0.9, int(rng.integers(1, 4))))[::-1]
+    for radius, color in zip((1.0, *radii), colors_bgr, strict=False):
+        _fill(rng, picture, np.asarray(circle * radius + (x, y), np.float32), color, rng.uniform(0.7, 1))
+    if rng.random() < 0.3:
+        wedges = int(rng.integers(3, 6))
+        turn = rng.uniform(0, 2 * math.pi)
+        for wedge in range(wedges):
+            start = turn + 2 * math.pi * wedge / wedges
+            arc = np.linspace(start, start + math.pi / wedges, 8)
+            rim = np.stack((np.cos(arc), np.sin(arc) * squeeze), axis=1) * size / 2
+            wedge_px = np.asarray(np.concatenate((np.zeros((1, 2)), rim)) + np.array((x, y)), np.float32)
+            _fill(rng, picture, wedge_px, colors_bgr[3])
+
+
+def _bush(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
+    """A tuft of many small leaves, darker below than on the sunny side."""
+    green = np.array((40, 78, 62), np.float32) * np.float32(rng.uniform(0.4, 1.5)) + rng.normal(0, 12, 3)
+    _fill(rng, picture, _blob(rng, x, y, size * 0.9, 0.3), np.asarray(np.clip(green * 0.6, 0, 255), np.float32))
+    for _ in range(int(rng.integers(6, 16))):
+        angle, far = rng.uniform(0, 2 * math.pi), 0.42 * size * math.sqrt(rng.random())
+        leaf = np.asarray(np.clip(green * rng.uniform(0.5, 1.4), 0, 255), np.float32)
+        place = x + far * math.cos(angle), y + far * math.sin(angle)
+        _fill(rng, picture, _blob(rng, *place, size * rng.uniform(0.12, 0.3), 0.4), leaf, rng.uniform(0.6, 1), 0.5)
+
+
 def _plain_blob(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
     """A coloured patch without sharp geometry: a flower bed, a puddle, a dropped jacket."""
     color = _any_color(rng) if rng.random() < 0.6 else _dull_color(rng)
@@ -180,6 +211,8 @@ PAINTERS: tuple[Painter, ...] = (
     _roof,
     _bin,
     _person,
+    _roundel,
+    _bush,
     _plain_blob,
     _stain,
 )

@@ -13,10 +13,11 @@ from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import F32, U8, Box
 from aerial_runtime.errors import UsageError
 from aerial_train.scenes.backgrounds import Backgrounds
-from aerial_train.scenes.camera import NO_CAMERA, Camera, expose
+from aerial_train.scenes.camera import NO_CAMERA, Camera, expose, mean_bgr
 from aerial_train.scenes.distractors import paint_distractor
 from aerial_train.scenes.target import (
     REFERENCE_STYLE,
+    TRIES,
     Look,
     Style,
     at_pixels,
@@ -25,6 +26,7 @@ from aerial_train.scenes.target import (
     paint,
     placement,
     sample_look,
+    stands_out,
     warp,
 )
 
@@ -135,7 +137,13 @@ class FrameScenes:
 
     def _place(self, rng: Rng, picture: U8, mask: U8, x: float, y: float, size: float) -> LabelledTarget | None:
         style = self.recipe.style
-        look = sample_look(rng, self.label_space, style)
+        half = size / 2
+        around = picture[max(0, int(y - half)) : int(y + half) + 1, max(0, int(x - half)) : int(x + half) + 1]
+        ground = mean_bgr(around)
+        for _ in range(TRIES):
+            look = sample_look(rng, self.label_space, style)
+            if stands_out(look, ground):
+                break
         unit = placement(rng, rng.uniform(0, 2 * math.pi), style.perspective)
         if not self.recipe.grid_px:  # the size is that of the box; the grid keeps the protocol's own size
             extent = warp(unit, look.outline)

@@ -20,6 +20,7 @@ from aerial_train.scenes.glyphs import FONT_FILES, STROKES, glyph, glyph_variant
 from aerial_train.scenes.shapes import SHAPES, stretch
 
 Rng = np.random.Generator
+TRIES = 8  # at something that can be seen; the last one stays, for it may be that nothing can
 UNKNOWN, NONE = -1, -2  # labels: no loss and no score; nothing there to read (the model shall abstain)
 
 
@@ -47,6 +48,7 @@ class Style:
     shadow: float = 0.35  # cast beside the board
     grass: float = 0.08  # blades over the board
     min_contrast: float = 45.0  # between letter and shape, sum of the channels' differences; below it nobody can read
+    min_ground_contrast: float = 40.0  # the same between shape and ground; below it nobody can see
 
 
 # The published generator: flat colours, fonts alone, nothing on or beside the board.
@@ -54,6 +56,7 @@ REFERENCE_STYLE = Style(
     colors=colors.REFERENCE, perspective=0.5, stretch=0.0, strokes=0.0, letter_height=(0.4, 0.99),
     letter_width=(1.0, 1.0), slant=0.0, fit_letter=False, thin_ink=0.0, no_letter=0.0, turned_letter=0.0, pink=0.0,
     border=0.0, worn=0.0, texture=0.0, gloss=0.0, folds=0.0, shadow=0.0, grass=0.0, min_contrast=0.0,
+    min_ground_contrast=0.0,
 )  # fmt: skip
 
 
@@ -96,7 +99,7 @@ def sample_look(rng: Rng, space: LabelSpace, style: Style) -> Look:
     attributes, labels, free = _sample_attributes(rng, space, style)
     shape_bgr = colors.sample_bgr(rng, style.colors[attributes["shape_color"] or "white"])
     letter_bgr = colors.sample_bgr(rng, style.colors[attributes["letter_color"] or "white"])
-    for _ in range(8):
+    for _ in range(TRIES):
         if float(np.abs(shape_bgr - letter_bgr).sum()) >= style.min_contrast:
             break
         letter_bgr = colors.sample_bgr(rng, style.colors[attributes["letter_color"] or "white"])
@@ -113,6 +116,11 @@ def sample_look(rng: Rng, space: LabelSpace, style: Style) -> Look:
     if style.border and rng.random() < style.border:
         border = letter_bgr if rng.random() < 0.5 else rng.uniform(0, 255, 3).astype(np.float32)
     return Look(attributes, labels, outline, letter, letter_up, shape_bgr, letter_bgr, border, style)
+
+
+def stands_out(look: Look, ground_bgr: F32) -> bool:
+    """Tell whether a target's shape can be told from the ground, mean colour [3], that it lies on."""
+    return float(np.abs(look.shape_bgr - ground_bgr).sum()) >= look.style.min_ground_contrast
 
 
 def _sample_attributes(
