@@ -7,6 +7,7 @@ from torch import nn
 
 from aerial_train.classifier import Classifier, ClassifierConfig
 from aerial_train.fit_segmenter import SegmenterOptions
+from aerial_train.muon import Muon
 from aerial_train.optimizers import (
     lr_factor,
     make_optimizer,
@@ -93,7 +94,7 @@ def test_stages_before_the_last_learn_more_slowly(arrows):
     assert next(g["lr"] for g in parameter_groups(network, 1.0, 0.5) if any(p is stem for p in g["params"])) == 0.125
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("muon", Muon), ("sgd", torch.optim.SGD)])
 def test_the_optimiser_holds_the_weights_of_the_loss_too(name, kind):
     criterion = nn.Module()
     criterion.weights = nn.Parameter(torch.zeros(3))

@@ -14,7 +14,7 @@ from aerial_train.scenes.backgrounds import Backgrounds, terrain
 from aerial_train.scenes.camera import NO_CAMERA, Camera, expose
 from aerial_train.scenes.crops import CROP_RECIPES, CropRecipe, CropScenes
 from aerial_train.scenes.frames import FRAME_RECIPES, FrameRecipe, FrameScenes, mask_to_cells
-from aerial_train.scenes.target import REFERENCE_STYLE
+from aerial_train.scenes.target import REFERENCE_STYLE, sample_look, stands_out
 
 SUAS = load_label_space("suas")
 
@@ -176,3 +176,33 @@ def test_bad_backgrounds_and_sizes_are_refused(tmp_path):
         FrameScenes(SUAS, FrameRecipe(size_px=(50, 20)), Backgrounds(None))
     with pytest.raises(UsageError, match="margin"):
         CropScenes(SUAS, CropRecipe(margin=0.5), Backgrounds(None))
+
+
+def test_the_exposure_is_metered_on_the_picture_or_on_what_is_told():
+    camera = replace(NO_CAMERA, exposure=2.0, metered=(0.2, 0.6))
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 120, (40, 40, 3)).astype(np.uint8)
+    means = [expose(np.random.default_rng(seed), noise.copy(), camera).mean() / 255 for seed in range(40)]
+    assert 0.19 < min(means) < 0.25 and 0.5 < max(means) < 0.61
+    dark_ground = np.full(3, 25, np.float32)  # then a bright board in a crop may be as bright as it likes
+    bright = [
+        expose(np.random.default_rng(seed), noise.copy(), camera, dark_ground).mean() / 255 for seed in range(40)
+    ]
+    assert max(bright) > 0.7
+
+
+def test_boards_can_be_told_from_their_ground(photos):
+    hard = replace(FRAME_RECIPES["flight"].style, min_ground_contrast=150.0, shadow=0.0, grass=0.0)
+    recipe = FrameRecipe(targets=(1, 1), size_px=(60, 90), distractors=(0, 0), style=hard, camera=NO_CAMERA)
+    apart = []
+    for wanted in (0.0, 150.0):
+        style = replace(hard, min_ground_contrast=wanted, no_letter=1.0, border=0.0, gloss=0.0, folds=0.0, texture=0.0)
+        scenes = FrameScenes(SUAS, replace(recipe, style=style), photos)
+        samples = [scenes.sample(0, index) for index in range(40)]
+        apart.append([
+            np.abs(s.image_bgr[s.mask == 255].mean(axis=0) - s.image_bgr[s.mask == 0].mean(axis=0)).sum()
+            for s in samples if s.targets
+        ])  # fmt: skip
+    assert min(apart[0]) < 50 and min(apart[1]) > 90  # told apart from the ground beneath, measured all around
+    look = sample_look(np.random.default_rng(0), SUAS, replace(hard, min_ground_contrast=30.0))
+    assert not stands_out(look, look.shape_bgr + np.float32(9)) and stands_out(look, look.shape_bgr + np.float32(11))

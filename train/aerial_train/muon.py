@@ -56,7 +56,8 @@ class Muon(Optimizer):
         nesterov = torch.lerp(gradient, momentum, MOMENTUM)
         matrix = nesterov.reshape(len(weight), -1)
         scale = RMS_OF_ADAMW * math.sqrt(max(matrix.shape))
-        return orthogonal(matrix).view_as(weight).mul_(scale)
+        step: Tensor = orthogonal(matrix).view_as(weight) * scale
+        return step
 
     def _of_other(self, weight: Tensor, gradient: Tensor) -> Tensor:
         state = self.state[weight]
@@ -67,7 +68,7 @@ class Muon(Optimizer):
         mean: Tensor = state["mean"].lerp_(gradient, 1 - first)
         square: Tensor = state["square"].lerp_(gradient.square(), 1 - second)
         root = (square / (1 - second ** state["steps"])).sqrt_().add_(EPSILON)
-        return mean / (1 - first ** state["steps"]) / root
+        return mean.div(1 - first ** state["steps"]).div_(root)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
@@ -78,4 +79,5 @@ def orthogonal(matrix: Tensor) -> Tensor:
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x if wide is matrix else x.T
+    result: Tensor = x if wide is matrix else x.T
+    return result
