@@ -185,9 +185,7 @@ def test_the_exposure_is_metered_on_the_picture_or_on_what_is_told():
     means = [expose(np.random.default_rng(seed), noise.copy(), camera).mean() / 255 for seed in range(40)]
     assert 0.19 < min(means) < 0.25 and 0.5 < max(means) < 0.61
     dark_ground = np.full(3, 25, np.float32)  # then a bright board in a crop may be as bright as it likes
-    bright = [
-        expose(np.random.default_rng(seed), noise.copy(), camera, dark_ground).mean() / 255 for seed in range(40)
-    ]
+    bright = [expose(np.random.default_rng(seed), noise.copy(), camera, dark_ground).mean() / 255 for seed in range(40)]
     assert max(bright) > 0.7
 
 

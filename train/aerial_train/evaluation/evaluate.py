@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from aerial_runtime.say import say
 from aerial_train.evaluation.choose import Choice, choose_classifier, choose_segmenter
 from aerial_train.evaluation.gather import gather_crops, gather_frames
 from aerial_train.evaluation.objects import find_objects, score_sizes
-from aerial_train.evaluation.scores import classifier_numbers, score_classifier, segmenter_numbers
+from aerial_train.evaluation.scores import ClassifierScore, classifier_numbers, score_classifier, segmenter_numbers
 from aerial_train.evaluation.segmentation import score_segmenter
 from aerial_train.evaluation.sources import (
     Source,
@@ -26,6 +27,8 @@ from aerial_train.evaluation.sources import (
     provenance,
 )
 from aerial_train.evaluation.tables import Table, choice_table, classifier_tables, segmenter_tables
+from aerial_train.scenes.crops import CropScenes
+from aerial_train.scenes.symmetry import orientation_limit
 from aerial_train.torch_backend import open_model
 
 
@@ -82,7 +85,7 @@ def evaluate_classifier(args: argparse.Namespace, backend: Backend, source: Sour
     """Score a classifier, print and report; return the scores for its card and what was chosen for it."""
     card = backend.card
     outcomes = gather_crops(backend, source.data, source.count)
-    score = score_classifier(outcomes, card.label_space, card.thresholds)
+    score = _with_limit(score_classifier(outcomes, card.label_space, card.thresholds), source)
     choice = choose_classifier(card, outcomes, score, args.abstain_error, args.others)
     _print(classifier_tables(score), choice_table(choice, card))
     if args.out is not None:
@@ -91,6 +94,14 @@ def evaluate_classifier(args: argparse.Namespace, backend: Backend, source: Sour
         facts = provenance(backend, source.facts)
         write_classifier_report(args, card, source, outcomes, score, choice, facts)
     return classifier_numbers(score), choice
+
+
+def _with_limit(score: ClassifierScore, source: Source) -> ClassifierScore:
+    """Add what drawn scenes leave of the orientation."""
+    if score.orientation is None or not isinstance(source.data, CropScenes):
+        return score
+    limit = orientation_limit(source.space, source.data.recipe.style)
+    return replace(score, orientation=replace(score.orientation, raw_limit=limit))
 
 
 def write_card(path: Path, numbers: dict[str, float], choice: Choice, source: Source) -> None:

@@ -36,7 +36,8 @@ class OrientationScore:
     """accuracy: symmetry-aware; raw: every known direction at its word. Degrees: error where there is a direction.
 
     majority: accuracy (symmetry-aware) of always answering the best single sector. constant_deg: mean error of the
-    best constant direction among the sectors' middles.
+    best constant direction among the sectors' middles. raw_limit: the most that `raw` can be on drawn scenes, which
+    symmetric letters on symmetric shapes leave; None where nobody knows.
     """
 
     name: str
@@ -54,6 +55,7 @@ class OrientationScore:
     constant_deg: float | None
     confusion: list[list[int]]
     coverage: list[Coverage]
+    raw_limit: float | None = None
 
 
 def heading_turns(space: LabelSpace, heading: Floats, truth: Floats, labels: Ints) -> HeadingTurns:

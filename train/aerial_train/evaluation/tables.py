@@ -77,6 +77,11 @@ def classifier_tables(score: ClassifierScore) -> list[Table]:
             f"{o.name}: error mean {number(o.error_mean_deg, 1)}, median {number(o.error_median_deg, 1)}, 95 % under "
             f"{number(o.error_p95_deg, 1)} degrees; a constant direction {number(o.constant_deg, 1)}"
         )
+        if o.raw_limit is not None:
+            notes.append(
+                f"{o.name} raw: at most {percent(o.raw_limit)} % can be right, for symmetric letters lie on symmetric "
+                "shapes"
+            )
     return [Table(f"{score.crops} crops, {score.targets} targets", columns, rows, notes), _coverage(score)]
 
 

@@ -33,6 +33,7 @@ class Style:
     stretch: float = 0.12  # standard deviation of the log of width over height, where the shape keeps its name
     strokes: float = 0.35  # share of letters in tape or paint strokes, the rest are fonts
     letter_height: tuple[float, float] = (0.32, 1.15)  # of the inscribed circle's diameter
+    least_letter: float = 0.0  # of the target's size; where a circle is too small for it, the letter nearly fills it
     letter_width: tuple[float, float] = (0.72, 1.35)  # of the letter's own width
     slant: float = 0.25  # share of letters that lean, by up to a quarter of their height
     fit_letter: bool = True  # shrink wide letters until they lie on the board, but for a little
@@ -51,9 +52,11 @@ class Style:
     min_ground_contrast: float = 40.0  # the same between shape and ground; below it nobody can see
 
 
-# The published generator: flat colours, fonts alone, nothing on or beside the board.
+# The published generator: flat colours, fonts alone, nothing on or beside the board. It gives letters 0.4 to 0.99 of
+# the circle "by shape": read here so that no letter is under 0.4 of its target but where the circle is (LOG.md).
 REFERENCE_STYLE = Style(
     colors=colors.REFERENCE, perspective=0.5, stretch=0.0, strokes=0.0, letter_height=(0.4, 0.99),
+    least_letter=0.4,
     letter_width=(1.0, 1.0), slant=0.0, fit_letter=False, thin_ink=0.0, no_letter=0.0, turned_letter=0.0, pink=0.0,
     border=0.0, worn=0.0, texture=0.0, gloss=0.0, folds=0.0, shadow=0.0, grass=0.0, min_contrast=0.0,
     min_ground_contrast=0.0,
@@ -195,7 +198,8 @@ def _sample_letter(
     variant = int(rng.integers(fonts, glyph_variants())) if stroked else int(rng.integers(fonts))
     contours = glyph(letter, variant)
     x, y, radius = circle
-    half = radius * rng.uniform(*style.letter_height)
+    low, high = style.letter_height
+    half = radius * rng.uniform(min(0.9 * high, max(low, style.least_letter / radius)), high)
     if style.letter_width != (1.0, 1.0) or style.slant:
         lean = rng.uniform(-0.25, 0.25) if rng.random() < style.slant else 0.0
         form = np.array(((rng.uniform(*style.letter_width), 0), (-lean, 1)), np.float32)
