@@ -1,0 +1,32 @@
+"""What the documents name is in the repository."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOMS = "train|export|runtime|docs|docker|tests"
+PATHS = re.compile(rf"(?:\]\(|`|\s)((?:{ROOMS})/[\w./-]*\w)")
+WRITTEN_BY_USERS = {"docker/.env"}
+LINKS = re.compile(r"\]\(([\w./-]+)(?:#[\w-]+)?\)")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_paths_and_links_lead_somewhere(document):
+    text = document.read_text(encoding="utf-8")
+    missing = [name for name in LINKS.findall(text) if not (document.parent / name).exists()]
+    missing += [n for n in PATHS.findall(text) if n not in WRITTEN_BY_USERS and not (ROOT / n).exists()]
+    assert not missing
+
+
+def test_no_file_that_is_named_is_ignored():
+    """A path may exist here and still never reach anybody else."""
+    named = {name for document in DOCUMENTS for name in PATHS.findall(document.read_text(encoding="utf-8"))}
+    found = sorted(str(path) for name in named for path in (ROOT / name).rglob("*.pt"))
+    result = subprocess.run(["git", "-C", str(ROOT), "check-ignore", *found, "none.pt"], capture_output=True, text=True)
+    if result.returncode == 128:
+        pytest.skip("outside a git checkout")
+    assert result.stdout.split() == ["none.pt"], "kept out by .gitignore"
