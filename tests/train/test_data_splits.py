@@ -2,11 +2,18 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from aerial_runtime.card import load_label_space
 from aerial_runtime.errors import InputError, UsageError
+from aerial_train.data import open_frames
+from aerial_train.data.opening import open_backgrounds
 from aerial_train.data.photos import Photo
 from aerial_train.data.splits import is_held_out, source_of, with_splits
+
+SUAS = load_label_space("suas")
 
 
 def photos_of(sizes, split=""):
@@ -79,3 +86,25 @@ def test_drawn_pictures_are_held_out_evenly():
         chosen = [is_held_out(index, share) for index in range(total)]
         assert sum(chosen) == round(share * total)
         assert all(abs(sum(chosen[:k]) - share * k) <= 1 for k in range(total))
+
+
+def test_photos_under_scenes_are_held_out_by_flight(tmp_path):
+    for flight, count in (("lake", 7), ("park", 6), ("city", 4), ("field", 3)):
+        for number in range(count):
+            cv2.imwrite(str(tmp_path / f"{flight}_{number}.png"), np.full((40, 40, 3), number, np.uint8))
+    files = {split: set(open_backgrounds(tmp_path, split).photo_files) for split in ("train", "val", "all")}
+    flights = {split: {Path(file).name.split("_")[0] for file in found} for split, found in files.items()}
+    assert flights["val"] and not flights["val"] & flights["train"]
+    assert files["train"] | files["val"] == files["all"] and len(files["all"]) == 20
+    assert 1 <= len(files["val"]) <= 6
+    val = open_frames(
+        "scenes", space=SUAS, split="val", recipe="flight", backgrounds=tmp_path, seed=7, size=(64, 64), stride=4
+    )
+    assert set(val.backgrounds.photo_files) == files["val"], "the same ones for every seed"
+
+
+def test_photos_of_one_flight_serve_both_sides(tmp_path):
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"lake_{number}.png"), np.zeros((40, 40, 3), np.uint8))
+    assert [len(open_backgrounds(tmp_path, split).photo_files) for split in ("train", "val", "all")] == [3, 3, 3]
+    assert open_backgrounds(None, "val").photo_files == []

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "aerial_train.evaluation.certificate",
         "the smallest target that both models find and read",
     ),
+    "mine": ("aerial_train.mine", "collect what both models wrongly take for targets, to learn from"),
     "score": ("aerial_train.score_command", "score detections against labelled frames"),
 }
 

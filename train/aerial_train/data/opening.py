@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,12 +20,13 @@ from aerial_train.data.photo_crops import PhotoCrops
 from aerial_train.data.photo_frames import PhotoFrames
 from aerial_train.data.photos import Photo, check_labels
 from aerial_train.data.reading import read_photos
-from aerial_train.data.splits import VAL_SHARE, with_splits
-from aerial_train.scenes.backgrounds import Backgrounds
+from aerial_train.data.splits import VAL_SHARE, source_of, val_sources, with_splits
+from aerial_train.scenes.backgrounds import Backgrounds, photo_files
 from aerial_train.scenes.crops import CROP_RECIPES, CropScenes
 from aerial_train.scenes.frames import FRAME_RECIPES, FrameScenes
 
 SCENES: Final = "scenes"
+BACKGROUND_SHARE: Final = 0.15  # of the photos under scenes that are held out
 ANOTHER_SPACE: Final = "give the --label-space it was written with"
 Recipe = TypeVar("Recipe")
 
@@ -49,7 +51,7 @@ def open_frames(
     def one(part: str) -> FrameData:
         if part == SCENES:
             chosen = chosen_recipe(recipe, FRAME_RECIPES, "frames")
-            scenes = FrameScenes(space, chosen, _backgrounds(backgrounds), _scene_seed(seed, split), stride)
+            scenes = FrameScenes(space, chosen, open_backgrounds(backgrounds, split), _scene_seed(seed, split), stride)
             return scenes.with_size(*size) if size is not None else scenes
         photos, real = _photos(Path(part), space, split, seed)
         if photos[0].is_crop:
@@ -84,7 +86,7 @@ def open_crops(
         path = Path(part)
         if part == SCENES:
             chosen = replace(chosen_recipe(recipe, CROP_RECIPES, "crops"), size=crop_size, margin=margin)
-            return CropScenes(space, chosen, _backgrounds(backgrounds), _scene_seed(seed, split))
+            return CropScenes(space, chosen, open_backgrounds(backgrounds, split), _scene_seed(seed, split))
         if (path / MANIFEST_FILE).is_file():
             manifest = read_manifest(path)
             if manifest.kind == "crops":
@@ -170,6 +172,16 @@ def _scene_seed(seed: int, split: Split) -> int:
 
 
 @lru_cache(maxsize=2)
-def _backgrounds(folder: Path | None) -> Backgrounds:
-    """One set of pictures for train and val: they take up to a gigabyte."""
-    return Backgrounds(folder)
+def open_backgrounds(folder: Path | None, split: Split) -> Backgrounds:
+    """Return what lies under the scenes of a split: those of val lie on photos that no training draws on.
+
+    Whole flights, told by their files' names, are held out, the same ones for every seed; a folder of one flight
+    serves both sides. Raises InputError where the folder holds no picture.
+    """
+    if folder is None:
+        return Backgrounds()
+    files = photo_files(folder)
+    sources = {file: source_of(str(Path(file).relative_to(folder))) for file in files}
+    val = val_sources(Counter(sources.values()), BACKGROUND_SHARE, seed=0)
+    chosen = [file for file in files if (sources[file] in val) == (split == "val")]
+    return Backgrounds(files if split == "all" or not val else chosen)

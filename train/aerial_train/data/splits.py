@@ -45,7 +45,7 @@ def with_splits(photos: Sequence[Photo], share: float, seed: int, where: str) ->
     if given:
         raise InputError(f"{where}: {given} of {len(photos)} pictures have a split; give all of them one, or none")
     sizes = Counter(photo.source for photo in photos)
-    val = _val_sources(sizes, share, seed)
+    val = val_sources(sizes, share, seed)
     if share and not 0 < len(val) < len(sizes):
         only = next(iter(sizes))
         raise UsageError(
@@ -55,7 +55,7 @@ def with_splits(photos: Sequence[Photo], share: float, seed: int, where: str) ->
     return [replace(photo, split="val" if photo.source in val else "train") for photo in photos]
 
 
-def _val_sources(sizes: Counter[str], share: float, seed: int) -> set[str]:
+def val_sources(sizes: Counter[str], share: float, seed: int) -> set[str]:
     """Take sources that fit into the share, in an order of the seed's own, then one more if that brings it nearer.
 
     At least one is taken and at least one left, where there are two.

@@ -1,4 +1,4 @@
-"""Live crops -> a folder of shards."""
+"""Crops -> a folder of shards."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import U8
 from aerial_train.data.counts import Statistics
 from aerial_train.data.manifest import Manifest, write_manifest
@@ -15,24 +16,17 @@ from aerial_train.data.splits import is_held_out
 from aerial_train.scenes.crops import CropScenes
 
 
-class CropWriter:
-    """Writes live crops into a folder; what is written by then is a dataset once `finish` has been called."""
+class CropFolder:
+    """Takes crops into a folder, shard by shard; what is written by then is a dataset once `finish` has been called."""
 
-    chunk = 64  # crops that a process makes at once
-
-    def __init__(self, scenes: CropScenes, folder: Path, manifest: Manifest, val_share: float) -> None:
-        self.scenes, self.folder, self.manifest, self.val_share = scenes, folder, manifest, val_share
+    def __init__(self, space: LabelSpace, folder: Path, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
         self.count = self.held_out = self.shards = 0
-        self.statistics = Statistics(scenes.label_space)
+        self.statistics = Statistics(space)
         self._waiting: list[tuple[U8, CropLabels]] = []  # for the shard that is not full yet
 
-    def make(self, indices: range) -> tuple[U8, CropLabels]:
-        """Render some crops, in any process."""
-        samples = [self.scenes.sample(0, index) for index in indices]
-        return pack(samples, self.scenes.label_space, [is_held_out(index, self.val_share) for index in indices])
-
     def add(self, part: tuple[U8, CropLabels]) -> int:
-        """Take over what `make` returned, in order; return how many crops there are by now. Raises OSError."""
+        """Take over crops and their labels, as `pack` gives them; return how many there are. Raises OSError."""
         self._waiting.append(part)
         waiting = sum(len(crops) for crops, _ in self._waiting)
         if waiting < SHARD_CROPS:
@@ -58,6 +52,21 @@ class CropWriter:
         self.shards += 1
         self.count += len(crops)
         self.held_out += int(labels.val.sum())
-        names = [head.name for head in self.scenes.label_space.heads]
+        names = [head.name for head in self.statistics.space.heads]
         classes = {name: labels.classes[:, k] for k, name in enumerate(names)}
         self.statistics.add_crops(crops, labels.is_target, classes, labels.source_px)
+
+
+class CropWriter(CropFolder):
+    """Writes live crops into a folder."""
+
+    chunk = 64  # crops that a process makes at once
+
+    def __init__(self, scenes: CropScenes, folder: Path, manifest: Manifest, val_share: float) -> None:
+        super().__init__(scenes.label_space, folder, manifest)
+        self.scenes, self.val_share = scenes, val_share
+
+    def make(self, indices: range) -> tuple[U8, CropLabels]:
+        """Render some crops, in any process."""
+        samples = [self.scenes.sample(0, index) for index in indices]
+        return pack(samples, self.scenes.label_space, [is_held_out(index, self.val_share) for index in indices])

@@ -18,6 +18,7 @@ from aerial_runtime.score import LabelledFrame
 from aerial_train.data import FrameData
 from aerial_train.data.base import HELD_OUT_SEED_OFFSET
 from aerial_train.data.labels import questions
+from aerial_train.data.opening import open_backgrounds
 from aerial_train.data.progress import progress
 from aerial_train.evaluation.error_sheets import add_error_arguments, check_error_arguments, frame_errors, write_errors
 from aerial_train.evaluation.gather import EPOCH
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.frames < 1 or args.seed < 0:
         raise UsageError(f"--frames must be at least 1 and --seed at least 0, they are {args.frames} and {args.seed}")
     with open_pair(args) as pair:
-        scenes = certificate_scenes(pair.label_space, Backgrounds(args.backgrounds), args.seed)
+        scenes = certificate_scenes(pair.label_space, open_backgrounds(args.backgrounds, "val"), args.seed)
         readings = fly_scenes(pair, scenes, args.frames)
         score = score_readings(readings, pair.label_space, EDGES_PX)
         say("\n" + "\n\n".join(map(str, pipeline_tables(score, pair.label_space))))

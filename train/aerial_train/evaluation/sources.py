@@ -54,10 +54,16 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options about engine and report that everything that measures shares."""
     add = parser.add_argument
-    add("--device", default="auto", metavar="D", help="auto, cpu or cuda:N; a named device never falls back (auto)")
-    add("--threads", type=int, metavar="N", help="CPU threads of the engine (every core)")
+    add_engine_arguments(parser)
     add("--out", type=Path, metavar="DIR", help="folder to write report.html and scores.json to")
     add("--overwrite", action="store_true", help="replace an earlier report in --out")
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options about what computes."""
+    add = parser.add_argument
+    add("--device", default="auto", metavar="D", help="auto, cpu or cuda:N; a named device never falls back (auto)")
+    add("--threads", type=int, metavar="N", help="CPU threads of the engine (every core)")
 
 
 def check_data_arguments(args: argparse.Namespace) -> None:
@@ -75,16 +81,21 @@ def check_data_arguments(args: argparse.Namespace) -> None:
 
 def check_run_arguments(args: argparse.Namespace) -> None:
     """Raise UsageError or ResourceError for an engine or a report that cannot be."""
-    if not re.fullmatch(r"auto|cpu|cuda:[0-9]+", args.device):
-        raise UsageError(f"--device must be auto, cpu or cuda:N, is {args.device!r}")
-    if args.threads is not None and args.threads < 1:
-        raise UsageError(f"--threads must be at least 1, is {args.threads}")
+    check_engine_arguments(args)
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise UsageError(f"--out {args.out} is a file; give a folder")
     if args.out is not None and not os.access(next(p for p in (args.out, *args.out.parents) if p.exists()), os.W_OK):
         raise ResourceError(f"cannot write to {args.out}; choose another --out")  # now, not after the work
     if args.out is not None and (args.out / "report.html").exists() and not args.overwrite:
         raise UsageError(f"{args.out} holds a report; give --overwrite, or another --out")
+
+
+def check_engine_arguments(args: argparse.Namespace) -> None:
+    """Raise UsageError for an engine that cannot be."""
+    if not re.fullmatch(r"auto|cpu|cuda:[0-9]+", args.device):
+        raise UsageError(f"--device must be auto, cpu or cuda:N, is {args.device!r}")
+    if args.threads is not None and args.threads < 1:
+        raise UsageError(f"--threads must be at least 1, is {args.threads}")
 
 
 def open_source(args: argparse.Namespace, card: ModelCard) -> Source:

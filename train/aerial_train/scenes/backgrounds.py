@@ -24,12 +24,12 @@ TERRAIN_SIDE = 900
 class Backgrounds:
     """A set of pictures and random patches of them.
 
-    photos: folder searched recursively, or None. terrain_share: how often a patch is procedural when there are photos.
-    Procedural pictures are made on first use and are the same for every process.
+    photos: files, a folder searched recursively, or None. terrain_share: how often a patch is procedural when there
+    are photos. Procedural pictures are made on first use and are the same for every process.
     """
 
-    def __init__(self, photos: Path | None = None, terrain_share: float = 0.15, seed: int = 0) -> None:
-        self.photo_files = _photo_files(photos) if photos is not None else []
+    def __init__(self, photos: Path | Sequence[str] | None = None, terrain_share: float = 0.15, seed: int = 0) -> None:
+        self.photo_files = photo_files(photos) if isinstance(photos, Path) else list(photos or ())
         self.terrain_share = terrain_share if self.photo_files else 1.0
         self.seed = seed
         self._pictures: dict[str | int, U8] = {}
@@ -69,13 +69,13 @@ class Backgrounds:
         return self._pictures[index]
 
 
-def _photo_files(folder: Path) -> list[str]:
-    """Sorted picture files below a folder; InputError if there is none."""
+def photo_files(folder: Path, flag: str = "--backgrounds") -> list[str]:
+    """Sorted picture files below a folder that an option names; InputError if there is none."""
     if not folder.is_dir():
-        raise InputError(f"the background folder {folder} does not exist; check --backgrounds")
+        raise InputError(f"the folder {folder} does not exist; check {flag}")
     found = sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
     if not found:
-        raise InputError(f"{folder} holds no pictures ({', '.join(sorted(PHOTO_SUFFIXES))}); check --backgrounds")
+        raise InputError(f"{folder} holds no pictures ({', '.join(sorted(PHOTO_SUFFIXES))}); check {flag}")
     return found
 
 
