@@ -1,14 +1,20 @@
-"""Stand-ins for the scene generator: what is to be learnt is plain to see, and drawn in microseconds."""
+"""Stand-ins for the scene generator: what is to be learnt is plain to see, and drawn in microseconds.
+
+And folders of labelled photos, in every format that is read.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pytest
 
-from aerial_runtime.card import Head, Heading, LabelSpace
+from aerial_runtime.card import Head, Heading, LabelSpace, load_label_space
+from aerial_train.data import open_crops, open_frames
 
 ARROWS = LabelSpace(
     "arrows",
@@ -16,6 +22,8 @@ ARROWS = LabelSpace(
     Heading("direction", ("N", "E", "S", "W"), "mark", ("dot",), ("bar",)),
 )
 PADS = LabelSpace("pads", (Head("kind", ("red", "green", "blue")),))
+ANY = {"space": load_label_space("suas"), "recipe": "flight", "backgrounds": None, "seed": 0}
+STAR = {"shape": "star", "letter": "A", "shape_color": "red", "letter_color": None, "orientation": "E"}
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,69 @@ class ColourCrops:
         return image, 1, np.int64(kind), np.int64(2), heading
 
 
+class PhotoKit:
+    """Makers of labelled photos, and what opens them."""
+
+    star = STAR
+    polygon = (50, 40, 80, 40, 80, 60, 50, 60)
+
+    @staticmethod
+    def picture(seed=0, width=200, height=120):
+        """Noise, with a red rectangle at x=50..80, y=40..60."""
+        image = np.random.default_rng(seed).integers(60, 120, (height, width, 3), np.uint8)
+        image[40:60, 50:80] = (0, 0, 200)
+        return image
+
+    @staticmethod
+    def label_list(folder, rows, size=(200, 120)):
+        """Write a label list and its pictures; return the folder."""
+        folder.mkdir(exist_ok=True)
+        for k, row in enumerate(rows):
+            cv2.imwrite(str(folder / row["image"]), PhotoKit.picture(k, *size))
+        (folder / "labels.json").write_text(json.dumps(rows))
+        return folder
+
+    @staticmethod
+    def coco_of(folder, annotations, categories=({"id": 7, "name": "target"},), **image):
+        """Write one photo and its labels as COCO JSON; return the file."""
+        folder.mkdir(exist_ok=True)
+        (folder / "images").mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / "images" / "a_1.png"), PhotoKit.picture())
+        rows = [{"id": 3, "file_name": "a_1.png", "width": 200, "height": 120, **image}]
+        annotations = [
+            {"id": k, "image_id": 3, "category_id": 7, "iscrowd": 0, **row} for k, row in enumerate(annotations, 1)
+        ]
+        path = folder / "instances.json"
+        path.write_text(json.dumps({"images": rows, "categories": list(categories), "annotations": annotations}))
+        return path
+
+    @staticmethod
+    def yolo_of(folder, lines, names="[star, target]"):
+        """Write a YOLO export of two photos, with labels for the first; return the folder."""
+        for part in ("images/train", "labels/train"):
+            (folder / part).mkdir(parents=True)
+        (folder / "data.yaml").write_text(f"train: images/train\nnc: 2\nnames: {names}\n")
+        for name in ("a_1", "b_1"):
+            cv2.imwrite(str(folder / "images/train" / f"{name}.png"), PhotoKit.picture())
+        (folder / "labels/train/a_1.txt").write_text(lines)
+        return folder
+
+    @staticmethod
+    def whole(folder, split="all", **options):
+        """Open whole pictures."""
+        return open_frames(str(folder), split=split, **{**ANY, "size": None, "stride": 4, **options})
+
+    @staticmethod
+    def windows(folder, split="all", **options):
+        """Open windows of 64x48."""
+        return open_frames(str(folder), split=split, **{**ANY, "size": (64, 48), "stride": 4, **options})
+
+    @staticmethod
+    def crops(folder, split="all", **options):
+        """Open crops of 32x32."""
+        return open_crops(str(folder), split=split, **{**ANY, "crop_size": 32, "margin": 1.3, **options})
+
+
 @pytest.fixture
 def square_frames():
     return SquareFrames
@@ -100,3 +171,17 @@ def arrows():
 @pytest.fixture
 def pads():
     return PADS
+
+
+@pytest.fixture
+def photo_kit():
+    return PhotoKit
+
+
+@pytest.fixture
+def boxes(tmp_path):
+    """Four photos of two flights, each with one labelled box."""
+    target = {"x": 50, "y": 40, "w": 30, "h": 20, **STAR}
+    return PhotoKit.label_list(
+        tmp_path / "boxes", [{"image": f"{f}_{k}.png", "targets": [target]} for f in "ab" for k in (1, 2)]
+    )

@@ -8,6 +8,7 @@ import pytest
 
 from aerial_runtime.card import load_label_space
 from aerial_runtime.errors import InputError, UsageError
+from aerial_train import cli
 from aerial_train.data import open_frames
 from aerial_train.data.opening import open_backgrounds
 from aerial_train.data.photos import Photo
@@ -108,3 +109,23 @@ def test_photos_of_one_flight_serve_both_sides(tmp_path):
         cv2.imwrite(str(tmp_path / f"lake_{number}.png"), np.zeros((40, 40, 3), np.uint8))
     assert [len(open_backgrounds(tmp_path, split).photo_files) for split in ("train", "val", "all")] == [3, 3, 3]
     assert open_backgrounds(None, "val").photo_files == []
+
+
+def test_sources_are_never_on_both_sides(boxes, photo_kit):
+    sides = {}
+    for split in ("train", "val"):
+        frames, crops = photo_kit.whole(boxes, split=split), photo_kit.crops(boxes, split=split)
+        names = {frames.sample(0, k).name for k in range(frames.count)}
+        assert {crops.sample(0, k).name.split()[0] for k in range(crops.count)} == names
+        sides[split] = {name[0] for name in names}
+    assert sides["train"] | sides["val"] == {"a", "b"} and not sides["train"] & sides["val"]
+
+
+def test_one_source_and_a_held_out_share_do_not_go_together(tmp_path, photo_kit):
+    folder = photo_kit.label_list(tmp_path / "s", [{"image": f"a_{k}.png", "targets": []} for k in range(3)])
+    with pytest.raises(UsageError, match="one source, 'a'"):
+        photo_kit.whole(folder, split="train")
+    assert cli.main(["dataset", "--from", str(folder), "--out", str(tmp_path / "out"), "--val", "0"]) == 0
+    assert photo_kit.whole(tmp_path / "out", split="train").count == 3
+    with pytest.raises(InputError, match="holds no val pictures"):
+        photo_kit.whole(tmp_path / "out", split="val")

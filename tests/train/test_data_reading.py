@@ -1,0 +1,127 @@
+"""Real photos with labels of any format: the same label reads the same, and what is wrong is named."""
+
+import cv2
+import numpy as np
+import pytest
+
+from aerial_runtime.card import load_label_space
+from aerial_runtime.contract import Box
+from aerial_runtime.errors import InputError
+from aerial_train.data.reading import read_photos
+
+SUAS = load_label_space("suas")
+
+
+def test_the_same_label_in_every_format(tmp_path, boxes, photo_kit):
+    listed = read_photos(boxes / "labels.json", SUAS).photos[0]
+    annotation = {"bbox": [50, 40, 30, 20], "segmentation": [photo_kit.polygon], "attributes": photo_kit.star}
+    coco = photo_kit.coco_of(tmp_path / "coco", [annotation])
+    polygon = "0 " + " ".join(str(v / s) for v, s in zip(photo_kit.polygon, (200, 120) * 4, strict=True))
+    yolo = photo_kit.yolo_of(tmp_path / "yolo", f"{polygon}\n1 0.325 {50 / 120} 0.15 {20 / 120}\n")
+    from_coco, from_yolo = read_photos(coco, SUAS).photos[0], read_photos(yolo, SUAS).photos
+    box = Box(50, 40, 30, 20)
+    assert listed.targets[0].box == from_coco.targets[0].box == box
+    assert [target.box for target in from_yolo[0].targets] == [box, box]
+    star, red = SUAS.head("shape").classes.index("star"), SUAS.head("shape_color").classes.index("red")
+    for target in (listed.targets[0], from_coco.targets[0]):
+        assert target.labels == {"shape": star, "letter": 0, "shape_color": red, "letter_color": -1}
+        assert target.degrees == 90
+    assert [target.labels["shape"] for target in from_yolo[0].targets] == [star, -1]
+    assert [len(target.polygons) for target in from_yolo[0].targets] == [1, 0]
+    np.testing.assert_allclose(from_yolo[0].targets[0].polygons[0], np.reshape(photo_kit.polygon, (-1, 2)), atol=1e-3)
+    assert from_yolo[1].targets == () and from_yolo[1].name == "images/train/b_1.png"
+    assert [listed.source, from_coco.source, from_yolo[0].source] == ["a", "a", "a"]
+
+
+def test_yolo_folders_by_split_are_read_too_but_their_split_is_not(tmp_path, photo_kit):
+    for part in ("train", "valid"):
+        for kind in ("images", "labels"):
+            (tmp_path / part / kind).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / part / "images" / "a_1_png.rf.12ab.png"), photo_kit.picture())
+        (tmp_path / part / "labels" / "a_1_png.rf.12ab.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (tmp_path / "data.yaml").write_text("names: {0: target}\n")
+    photos = read_photos(tmp_path, SUAS).photos
+    assert [len(photo.targets) for photo in photos] == [1, 1]
+    assert [(photo.source, photo.split) for photo in photos] == [("a", "")] * 2
+
+
+def test_coco_attributes_go_before_categories_and_crowds_are_ignored(tmp_path, photo_kit):
+    star = SUAS.head("shape").classes.index("star")
+    path = photo_kit.coco_of(
+        tmp_path / "c",
+        [
+            {"bbox": [50, 40, 30, 20], "attributes": {"letter": "B", "occluded": False, "colour": "x"}},
+            {"bbox": [1.5, 2, 10.2, 9], "attributes": {"shape": "cross", "truncated": True}},
+            {"bbox": [0, 0, 20, 20], "iscrowd": 1, "segmentation": {"counts": [1], "size": [120, 200]}},
+            {"segmentation": [photo_kit.polygon], "ignore": 1},
+        ],
+        [{"id": 7, "name": "star"}],
+        source="monday",
+        complete=False,
+    )
+    found = read_photos(path, SUAS)
+    one, two, crowd, ignored = found.photos[0].targets
+    assert (one.labels["shape"], one.labels["letter"]) == (star, 1)
+    assert two.labels["shape"] == SUAS.head("shape").classes.index("cross") and two.truncated
+    assert two.box == Box(1, 2, 11, 9)
+    assert crowd.ignored and ignored.ignored and ignored.box == Box(50, 40, 30, 20)
+    assert found.unread == ("colour",) and found.photos[0].source == "monday" and not found.photos[0].complete
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"category_id": 9}, "category 9"),
+        ({"image_id": 1}, "image 1"),
+        ({"segmentation": {"counts": "x", "size": [1, 1]}}, "run-length"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "fewer than three"),
+        ({"bbox": None}, "neither a bbox nor a polygon"),
+        ({"bbox": [1, 2, 3]}, "not COCO JSON"),
+        ({"attributes": {"shape": "blob"}}, "shape 'blob' is not in the label space"),
+    ],
+)
+def test_coco_that_is_wrong_is_named(tmp_path, change, named, photo_kit):
+    with pytest.raises(InputError, match=named):
+        read_photos(photo_kit.coco_of(tmp_path / "c", [{"bbox": [50, 40, 30, 20], **change}]), SUAS)
+
+
+@pytest.mark.parametrize(
+    ("lines", "names", "named"),
+    [
+        ("2 0.5 0.5 0.1 0.1", "[star, target]", r"a_1\.txt, line 1: class 2"),
+        ("\n0 0.5 0.5 0.1", "[star, target]", "line 2, has 3 numbers"),
+        ("0 50 40 30 20", "[star, target]", "outside 0..1"),
+        ("0 0.5 x 0.1 0.1", "[star, target]", "must be a class and numbers"),
+        ("0 0.5 0.5 0.1 0.1", "[stra, target]", r"data\.yaml.*'stra'.*nearest known are star"),
+        ("0 0.5 0.5 0.1 0.1", "7", "no readable list `names`"),
+        ("0 0.5 0.5 0.1 0.1", "[star", "no readable list `names`"),
+    ],
+)
+def test_yolo_that_is_wrong_is_named(tmp_path, lines, names, named, photo_kit):
+    with pytest.raises(InputError, match=named):
+        read_photos(photo_kit.yolo_of(tmp_path / "y", lines, names), SUAS)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("[]", "empty"),
+        ("[1]", "not a label list"),
+        ('{"a": 1}', "not COCO JSON"),
+        ("{", "not JSON"),
+        ('[{"image": "a.png", "width": 9, "height": 9, "targets": [{"x": 1}]}]', "not a label list"),
+        ('[{"image": "a.png", "width": 9, "height": 9, "targets": [], "split": "test"}]', "'test'"),
+        ('[{"image": "none.png", "targets": []}]', r"none\.png"),
+    ],
+)
+def test_label_lists_that_are_wrong_are_named(tmp_path, content, named):
+    (tmp_path / "labels.json").write_text(content)
+    with pytest.raises(InputError, match=named):
+        read_photos(tmp_path, SUAS)
+
+
+def test_folders_without_labels_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"neither labels.json nor"):
+        read_photos(tmp_path, SUAS)
+    with pytest.raises(InputError, match="scenes"):
+        read_photos(tmp_path / "scenen", SUAS)
