@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 import time
 from pathlib import Path
 
 import cv2
+import fake_v4l2
 import numpy as np
 import pytest
 
 from aerial_runtime.camera import CameraOptions, open_source
 from aerial_runtime.camera.v4l2_device import V4l2Device
 from aerial_runtime.errors import CameraError, InputError, UsageError
-
-_spec = importlib.util.spec_from_file_location("fake_v4l2", Path(__file__).with_name("fake_v4l2.py"))
-fake_v4l2 = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fake_v4l2)
 
 
 @pytest.fixture
