@@ -24,6 +24,7 @@ FRAMES: Final = 48
 FRAME_SIZE: Final = (270, 483)  # height, width; odd, as no level of a UNet likes it
 LARGE_FRAME: Final = (1080, 1920)
 CROPS: Final = 2100
+TARGETS: Final = 0.8  # share of the crops that hold one; what labels the rest get means little
 BATCH: Final = MAX_CANDIDATES
 
 STORED_FRAMES: Final = 4
@@ -89,7 +90,7 @@ def _crops(card: ModelCard) -> list[Input]:
     from aerial_train.scenes.backgrounds import Backgrounds
     from aerial_train.scenes.crops import CropRecipe, CropScenes
 
-    recipe = replace(CropRecipe(), size=card.crop_size or 0, margin=card.crop_margin)
+    recipe = replace(CropRecipe(), size=card.crop_size or 0, margin=card.crop_margin, targets=TARGETS)
     scenes = CropScenes(card.label_space, recipe, Backgrounds(), SEED)
     starts = range(0, CROPS, BATCH)
     return [
