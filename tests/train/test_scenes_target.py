@@ -19,7 +19,6 @@ from aerial_train.scenes.target import (
     at_pixels,
     check_drawable,
     letter_up,
-    paint,
     placement,
     sample_look,
     warp,
@@ -151,29 +150,6 @@ def test_perspective_moves_corners_inwards_only_and_at_most_half():
         assert (np.abs(moved) <= 1.0001).all() and (np.abs(moved) >= 0.4999).all()
 
 
-def test_paint_covers_the_outline_and_nothing_else():
-    style = Style(shadow=0, grass=0, worn=0, texture=0, gloss=0, border=0, no_letter=1.0, pink=0)
-    look = sample_look(np.random.default_rng(3), SUAS, style)
-    homography = at_pixels(np.eye(3, dtype=np.float32), 20, 32, 32)
-    picture = np.full((64, 64, 3), 77, np.uint8)
-    painted = paint(np.random.default_rng(0), picture, look, homography)
-    assert painted is not None
-    truth = np.zeros((64, 64), np.uint8)
-    height, width = painted.coverage.shape
-    truth[painted.y : painted.y + height, painted.x : painted.x + width] = painted.coverage
-    outline = warp(homography, look.outline)
-    assert truth.sum() / 255 == pytest.approx(cv2.contourArea(outline), rel=0.03)
-    assert (picture[truth == 0] == 77).all()
-    assert np.abs(picture[truth == 255].astype(int) - look.shape_bgr.astype(int)).max() <= 1
-
-
-def test_a_target_outside_the_picture_paints_nothing():
-    look = sample_look(np.random.default_rng(3), SUAS, Style())
-    picture = np.full((32, 32, 3), 50, np.uint8)
-    assert paint(np.random.default_rng(0), picture, look, at_pixels(np.eye(3, dtype=np.float32), 5, 200, 200)) is None
-    assert (picture == 50).all()
-
-
 def test_thin_paint_shows_the_board_but_stays_readable():
     def contrasts(thin_ink: float) -> list[float]:
         style = Style(thin_ink=thin_ink, no_letter=0.0, pink=0.0)
@@ -196,21 +172,3 @@ def test_letters_come_small_and_wide():
         np.median([width / height for width, height in letters(letter_width=width)]) for width in ((1, 1), (1.3, 1.3))
     )
     assert wide == pytest.approx(1.3 * plain, rel=0.03)
-
-
-def test_a_folded_board_is_lit_unevenly():
-    def spread(folds: float) -> float:
-        style = Style(folds=folds, texture=0, gloss=0, worn=0, border=0, shadow=0, grass=0, no_letter=1.0)
-        stds = []
-        for seed in range(30):
-            rng = np.random.default_rng(seed)
-            look = sample_look(rng, SUAS, style)
-            picture = np.full((64, 64, 3), 90, np.uint8)
-            painted = paint(rng, picture, look, at_pixels(np.eye(3, dtype=np.float32), 24, 32, 32))
-            height, width = painted.coverage.shape
-            board = picture[painted.y : painted.y + height, painted.x : painted.x + width][painted.coverage == 255]
-            stds.append(float(board.std(axis=0).max()))
-        return float(np.median(stds))
-
-    assert spread(0.0) < 1.0
-    assert spread(1.0) > 4.0

@@ -18,7 +18,7 @@ from aerial_train.data.labels import ABSENT, names_of
 from aerial_train.data.photos import Photo, PhotoTarget, checked_picture, clipped, read_mask
 from aerial_train.scenes.camera import Camera, expose
 from aerial_train.scenes.frames import FrameBatch, FrameSample, LabelledTarget, frame_batch
-from aerial_train.scenes.target import coverage
+from aerial_train.scenes.painting import coverage
 
 ON_TARGET = 0.7  # share of the windows that are laid around a target, where a photo has any
 SURE_SHARE = 0.4  # of a box without polygon: the ellipse of this share lies on nearly every shape that fills the box

@@ -16,6 +16,7 @@ from aerial_runtime.errors import UsageError
 from aerial_train.scenes.backgrounds import Backgrounds
 from aerial_train.scenes.camera import NO_CAMERA, Camera, expose, mean_bgr
 from aerial_train.scenes.distractors import paint_distractor
+from aerial_train.scenes.painting import paint
 from aerial_train.scenes.target import (
     REFERENCE_STYLE,
     TRIES,
@@ -23,7 +24,6 @@ from aerial_train.scenes.target import (
     at_pixels,
     check_drawable,
     letter_up,
-    paint,
     placement,
     sample_look,
     stands_out,
@@ -41,7 +41,7 @@ class CropRecipe:
     size: int = 64  # side of the crop that the classifier sees
     margin: float = 1.3  # side of the square over the longer side of the box, as in the runtime
     source_px: tuple[float, float] = (13, 220)  # size of the target in the frame
-    small: float = 0.75  # exponent of the uniform number behind its logarithm: below 1, fewer that nobody can read
+    size_exponent: float = 0.75  # of the uniform number behind its logarithm; under 1: fewer that nobody can read
     cell_px: int = 4  # the segmenter's stride: boxes are as coarse as its cells
     framing: float = 0.08  # standard deviation of the log of the square's side: masks are also too full or too thin
     targets: float = 0.75  # share of crops that hold a target
@@ -98,7 +98,7 @@ class CropScenes:
         rng = np.random.default_rng((self.seed, epoch + 1, index))
         recipe = self.recipe
         low, high = recipe.source_px
-        source = low * (high / low) ** (rng.random() ** recipe.small)
+        source = low * (high / low) ** (rng.random() ** recipe.size_exponent)
         if rng.random() >= recipe.targets:
             return self._nothing(rng, source, index)
         look = sample_look(rng, self.label_space, recipe.style)

@@ -14,7 +14,7 @@ import numpy as np
 from aerial_runtime.contract import F32, U8
 from aerial_train.scenes import colors, textures
 from aerial_train.scenes.glyphs import STROKES, glyph, glyph_variants
-from aerial_train.scenes.target import coverage
+from aerial_train.scenes.painting import coverage
 
 Rng = np.random.Generator
 Painter = Callable[[Rng, U8, float, float, float], None]

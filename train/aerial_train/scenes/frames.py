@@ -15,6 +15,7 @@ from aerial_runtime.errors import UsageError
 from aerial_train.scenes.backgrounds import Backgrounds
 from aerial_train.scenes.camera import NO_CAMERA, Camera, expose, mean_bgr
 from aerial_train.scenes.distractors import paint_distractor
+from aerial_train.scenes.painting import paint
 from aerial_train.scenes.target import (
     REFERENCE_STYLE,
     TRIES,
@@ -23,7 +24,6 @@ from aerial_train.scenes.target import (
     at_pixels,
     check_drawable,
     letter_up,
-    paint,
     placement,
     sample_look,
     stands_out,
