@@ -1,8 +1,9 @@
 """Muon: momentum whose step is made orthogonal (Jordan 2024, "Muon: an optimizer for hidden layers").
 
 A convolution's gradient, seen as a matrix [outputs, inputs x kernel], is mostly a few directions that many samples
-share; an orthogonal step gives the rare directions the same length. The classifier began to read letters after about half
-the crops that AdamW needed (LOG.md). torch.optim.Muon takes matrices alone, not the kernels of convolutions, and nothing beside them.
+share; an orthogonal step gives the rare directions the same length. The classifier began to read letters after about
+half the crops that AdamW needed (LOG.md). torch.optim.Muon takes matrices alone, not the kernels of convolutions, and
+nothing beside them.
 """
 
 from __future__ import annotations
