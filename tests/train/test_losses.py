@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from aerial_runtime.card import Head, LabelSpace, load_label_space
 from aerial_train.losses import (
     NONE_OF_THEM,
+    RAW_SHARE,
     UNKNOWN,
     HeadLosses,
     head_loss,
@@ -51,11 +52,28 @@ def test_heading_loss_is_the_squared_distance():
 
 
 def test_symmetric_letters_accept_what_looks_the_same():
-    assert heading_of("H", DOWN, UP) == 0
+    """But for the share by which the true direction is asked of what shows it, such as a triangle."""
+    assert heading_of("H", UP, UP) == 0
+    assert heading_of("H", DOWN, UP) == pytest.approx(RAW_SHARE * 4)
     assert heading_of("H", RIGHT, UP) == pytest.approx(2)
-    assert heading_of("H", (0.0, 0.6), UP) == pytest.approx(0.16)
-    assert heading_of("O", RIGHT, UP) == 0
+    assert heading_of("H", (0.0, 0.6), UP) == pytest.approx((1 - RAW_SHARE) * 0.16 + RAW_SHARE * 2.56)
     assert heading_of("A", DOWN, UP) == heading_of(UNKNOWN, DOWN, UP) == pytest.approx(4)
+
+
+def test_letters_of_any_angle_weigh_little_in_the_mean():
+    truth, letters = torch.tensor([UP, UP]), torch.tensor([LETTERS.index("A"), LETTERS.index("O")])
+    wrong_o = heading_loss(torch.tensor([UP, RIGHT]), truth, letters, ANY_ANGLE, HALF_TURN)
+    assert float(wrong_o) == pytest.approx(RAW_SHARE * 2 / (1 + RAW_SHARE))
+
+
+def test_half_precision_is_for_the_network_alone():
+    """Under autocast the outputs are bfloat16; the loss is that of the same numbers in float32."""
+    halves = {name: value.bfloat16() for name, value in batch_outputs(3).items()}
+    arguments = torch.ones(3), labels_of(0, 1, 2), torch.tensor([UP, DOWN, RIGHT])
+    loss = HeadLosses(SUAS)(halves, *arguments)
+    assert loss.dtype == torch.float32
+    full = HeadLosses(SUAS)({name: value.float() for name, value in halves.items()}, *arguments)
+    assert loss.item() == pytest.approx(full.item())
 
 
 def test_unknown_heading_costs_nothing_and_no_letter_wants_no_direction():

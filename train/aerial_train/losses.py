@@ -17,6 +17,7 @@ from aerial_train.classifier import HEADING, TARGET
 UNKNOWN = -1  # a label nobody knows: no loss, no score
 NONE_OF_THEM = -2  # there is nothing to name (a board without letter): the answer is to be spread evenly
 EPSILON = 1e-6
+RAW_SHARE: Final = 0.25  # of the heading's loss of letters that look the same after a turn, see `heading_loss`
 
 CONFUSABLE: Final = "confusable"  # ready-made class weights:
 CONFUSABLE_WEIGHT: Final = 2.0  # of every class that a head has beside one that it is easily taken for
@@ -82,9 +83,10 @@ class HeadLosses(nn.Module):
         labels: head name -> int64 [N]. heading: float [N, 2], see `heading_loss`.
         """
         space, real = self.label_space, is_target > 0
+        outputs = {name: logits.float() for name, logits in outputs.items()}  # half precision is for the network alone
         counted = {name: torch.where(real, values, UNKNOWN) for name, values in labels.items()}
         losses = {head.name: self._of_head(head.name, outputs, counted) for head in space.heads}
-        losses[TARGET] = F.binary_cross_entropy_with_logits(outputs[TARGET].squeeze(1), real.to(outputs[TARGET].dtype))
+        losses[TARGET] = F.binary_cross_entropy_with_logits(outputs[TARGET].squeeze(1), real.float())
         if space.heading is not None:
             symmetric = symmetric_classes(space, space.heading, heading.device)
             truth = heading * real[:, None]
@@ -135,8 +137,9 @@ def heading_loss(heading: Tensor, truth: Tensor, labels: Tensor, any_angle: Tens
     """Return the mean squared distance to the unit vector of letter-up, a scalar.
 
     heading, truth: [N, 2]; a truth of (0, 0) is unknown and costs nothing. labels: int64 [N] of the head whose
-    classes may be symmetric. any_angle, half_turn: bool [K], its classes that look the same at every angle (no loss)
-    or after 180 degrees (the nearer of both directions counts).
+    classes may be symmetric. any_angle, half_turn: bool [K], its classes that look the same at every angle or after
+    180 degrees: there the nearer of both directions counts, and RAW_SHARE of the loss is that of the true direction
+    alone, which a triangle or a font may still show. (What nothing shows costs the vector that share of its length.)
 
     The minimiser of a squared error is the mean: where the direction is in doubt the vector gets shorter, so its
     length is the concentration of the directions that the crop allows. Where there is no letter it is to be 0.
@@ -144,11 +147,13 @@ def heading_loss(heading: Tensor, truth: Tensor, labels: Tensor, any_angle: Tens
     known = labels.clamp(min=0)
     distance = (heading - truth).square().sum(dim=1)  # [N]
     turned = (heading + truth).square().sum(dim=1)  # [N]
-    distance = torch.where(half_turn[known] & (labels >= 0), torch.minimum(distance, turned), distance)
-    has_direction = (truth.square().sum(dim=1) > 0.25) & ~(any_angle[known] & (labels >= 0))
+    nearer = torch.lerp(torch.minimum(distance, turned), distance, RAW_SHARE)
+    distance = torch.where(half_turn[known] & (labels >= 0), nearer, distance)
+    has_direction = (truth.square().sum(dim=1) > 0.25).to(distance.dtype)
+    has_direction = torch.where(any_angle[known] & (labels >= 0), RAW_SHARE * has_direction, has_direction)
     nothing_there = labels == NONE_OF_THEM
     distance = torch.where(nothing_there, heading.square().sum(dim=1), distance)
-    return _mean(distance, has_direction | nothing_there)
+    return _mean(distance, has_direction.masked_fill(nothing_there, 1.0))
 
 
 def symmetric_classes(label_space: LabelSpace, heading: Heading, device: torch.device) -> tuple[Tensor, Tensor]:
