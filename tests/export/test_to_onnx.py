@@ -24,6 +24,7 @@ ARCHITECTURES = [
     UNetConfig(filters=(4, 8), stem="none", skip="concat", up="transpose"),
     UNetConfig(filters=(4, 8, 8), stem="patch2", output_stride=4),
     UNetConfig(filters=(8,), stem="conv8"),
+    UNetConfig(filters=(4, 8), stem="patch4", output_stride=2),
 ]
 
 
@@ -40,7 +41,7 @@ def opened(path):
     return onnx.load(path)
 
 
-@pytest.mark.parametrize("config", ARCHITECTURES, ids=lambda config: f"{config.stem}-{config.up}-{config.skip}")
+@pytest.mark.parametrize("config", ARCHITECTURES, ids=lambda c: f"{c.stem}-{c.up}-{c.skip}-{c.output_stride}")
 def test_segmenter_agrees_and_keeps_the_contract(export_checkpoint, save_segmenter, tmp_path, config):
     source = save_segmenter(config)
     report = export_checkpoint(source, tmp_path / "m.onnx", some_frames)

@@ -22,6 +22,8 @@ SMALL = (
     UNetConfig(filters=(4, 4, 4), padding="valid", down="average", stem="patch2", output_stride=4, skip="concat"),
     UNetConfig(filters=(4, 4, 4, 4), padding="valid", down="stride", stem="patch2", output_stride=8, kernel=5),
     UNetConfig(filters=(4, 4), down="stride", kernel=5, activation="silu", up_activation=True, dropout=0.5),
+    UNetConfig(filters=(4, 4), stem="conv4", output_stride=1, out_channels=2),
+    UNetConfig(filters=(4, 4), stem="patch4", output_stride=2, padding="valid"),
 )
 NETWORKS = [UNet(config).eval() for config in SMALL]
 

@@ -15,6 +15,7 @@ SEEN = [
     UNetConfig(filters=(4, 4, 4), stem="patch4", skip="concat"),
     UNetConfig(filters=(4, 4, 4), stem="patch2", output_stride=8),
     UNetConfig(filters=(4, 4), stem="conv8", up="transpose", out_channels=2),
+    UNetConfig(filters=(4, 4), stem="patch2", output_stride=1),
 ] + [
     UNetConfig(
         filters=(3, 3, 3), stem=stem, convs=convs, kernel=kernel, padding=padding, down=down, architecture=architecture
@@ -75,7 +76,7 @@ def test_receptive_field_is_what_gradients_reach(config, monkeypatch):
         ({"stem": "patch3"}, "'patch3'.*the nearest of none, patch2, .* is 'patch[248]'"),
         ({"filters": ()}, "at least one level"),
         ({"filters": (16, 0)}, "at least 1"),
-        ({"output_stride": 2}, r"\[4, 8, 16, 32\]; the nearest is 4"),
+        ({"output_stride": 3}, r"\[1, 2, 4, 8, 16, 32\]; the nearest is 2"),
         ({"output_stride": 64}, "the nearest is 32"),
         ({"skip": "concatenate"}, "is 'concat'"),
         ({"up": "nearset"}, "is 'nearest'"),

@@ -21,6 +21,7 @@ SMALL = (
     nest(padding="valid", skip="concat", stem="patch2"),
     nest(padding="valid", down="stride", convs=2, kernel=5, filters=(4, 6, 6, 6, 6), stem="patch2", output_stride=4),
     nest(filters=(4, 6), deep_supervision=False),
+    nest(padding="valid", stem="patch4", output_stride=2),
 )
 NETWORKS = [make_unet(config) for config in SMALL]
 

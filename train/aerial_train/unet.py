@@ -1,7 +1,8 @@
 """The segmenter: a UNet whose first strided convolution does what other designs do at full resolution.
 
 - Images go in as the camera gives them, [N, H, W, 3] BGR 0..255, of any size; logits come out at `output_stride`.
-- A stem of strided convolutions (output stride 4 instead of 1 is 12-44x faster).
+- A stem of strided convolutions (output stride 4 instead of 1 is 12-44x faster). A mask finer than the stem's cells
+  comes of several logits a cell.
 - One 1x1 convolution + nearest upsampling and skips by addition in the default; the textbook's transposed
   convolutions and concatenation are options.
 - The features, not the image, are padded to what the levels need; the output is cropped to ceil(H/s) x ceil(W/s).
@@ -62,11 +63,18 @@ class UNet(nn.Module):
         x = pyramid[-1]
         for up, (level, _) in zip(self.decoder, self.nodes(), strict=True):
             x = up(x, [pyramid[level]])  # [N, F_l, h' / 2^l, w' / 2^l]
-        return cut(self.head(x), size)
+        return self.mask(self.head, x, size)
+
+    def mask(self, head: nn.Module, x: Tensor, size: tuple[int, int], start: int = 0) -> Tensor:
+        """Return a head's logits [N, out_channels, height, width] of the output level's features, from a cell on."""
+        return cut(head(x), size, start * self.config.subpixels)
 
     def way_down(self, planes: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
         """Return the encoder's features of each level, [N, F_l, h' / 2^l, w' / 2^l], and the output's size in cells."""
-        config = self.config
+        config, stride = self.config, self.config.output_stride
+        _, channels, rows, columns = planes.shape
+        columns = columns * channels // config.in_channels  # an exported graph reads rows of bytes, [N, 1, H, 3W]
+        output_size = (rows + stride - 1) // stride, (columns + stride - 1) // stride
         x = self.stem(planes)  # [N, F0, h, w] with h = ceil(H / stem stride)
         height, width = x.shape[-2:]
         coarsest = 1 << (len(config.filters) - 1)
@@ -78,8 +86,7 @@ class UNet(nn.Module):
         for level, convs in enumerate(self.encoder):
             x = convs(self.dropout(self._halved(x)) if level else x)
             pyramid.append(x)
-        cells = 1 << config.output_level
-        return pyramid, ((height + cells - 1) // cells, (width + cells - 1) // cells)
+        return pyramid, output_size
 
     def _halved(self, x: Tensor) -> Tensor:
         """Return [N, C, h / 2, w / 2], or x where the next convolution takes steps of 2."""
@@ -88,9 +95,11 @@ class UNet(nn.Module):
         return F.max_pool2d(x, 2) if self.config.down == "max" else F.avg_pool2d(x, 2)
 
 
-def mask_head(config: UNetConfig) -> nn.Conv2d:
+def mask_head(config: UNetConfig) -> nn.Conv2d | nn.ConvTranspose2d:
     """Return the convolution that makes logits of the output level's features; at first it sees hardly any target."""
-    head = nn.Conv2d(config.filters[config.output_level], config.out_channels, 1)
+    width, fine = config.filters[config.output_level], config.subpixels
+    # The transposed convolution is a 1x1 convolution to fine x fine logits a cell, laid out as a map.
+    head = (nn.ConvTranspose2d if fine > 1 else nn.Conv2d)(width, config.out_channels, fine, fine)
     nn.init.constant_(head.bias, -math.log((1 - PRIOR) / PRIOR))  # type: ignore[arg-type]
     return head
 

@@ -24,7 +24,7 @@ class UNetConfig:
     up: Literal["transpose", "nearest"] = "nearest"  # nearest: 1x1 convolution, then nearest upsampling
     stem: Literal["none", "patch2", "patch4", "patch8", "conv2", "conv4", "conv8"] = "conv4"
     # patchS: one S x S convolution of stride S; convS: log2(S) stacked 3x3 convolutions of stride 2
-    output_stride: int = 0  # pixels per output cell; 0: the stem's
+    output_stride: int = 0  # pixels per output cell; 0: the stem's; under the stem's: each cell answers for several
     padding: Literal["zero", "valid"] = "zero"  # valid: true convolutions, skips are cropped to what these leave
     down: Literal["max", "average", "stride"] = "max"  # stride: a level's first convolution takes steps of 2
     kernel: int = 3  # of the levels' convolutions, and of the first one where there is no stem
@@ -46,11 +46,13 @@ class UNetConfig:
             raise ValueError(f"dropout must be at least 0 and under 1, is {self.dropout}; the nearest is 0 or 0.5")
         if self.output_stride == 0:
             object.__setattr__(self, "output_stride", self.stem_stride)
-        strides = [self.stem_stride << level for level in range(len(self.filters))]
+        coarsest = self.stem_stride << (len(self.filters) - 1)
+        strides = [1 << power for power in range(coarsest.bit_length())]
         if self.output_stride not in strides:
             near = min(strides, key=lambda stride: abs(stride - self.output_stride))
             raise ValueError(
-                f"output stride {self.output_stride} is none of this network's levels, {strides}; the nearest is {near}"
+                f"output stride {self.output_stride} is none that this network can have, {strides}; the nearest is"
+                f" {near}"
             )
         if self.architecture == "unetpp" and self.columns == 0:
             raise ValueError("a unetpp needs a level coarser than its output's; the nearest architecture is 'unet'")
@@ -65,7 +67,12 @@ class UNetConfig:
     @property
     def output_level(self) -> int:
         """Level at which the decoder stops; 0 is the finest."""
-        return (self.output_stride // self.stem_stride).bit_length() - 1
+        return max(1, self.output_stride // self.stem_stride).bit_length() - 1
+
+    @property
+    def subpixels(self) -> int:
+        """Output cells along each side of a cell of the output's level."""
+        return max(1, self.stem_stride // self.output_stride)
 
     @property
     def columns(self) -> int:

@@ -12,7 +12,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from aerial_train.layers import planes_from_images
-from aerial_train.unet import UNet, UNetConfig, cut, mask_head
+from aerial_train.unet import UNet, UNetConfig, mask_head
 
 
 class UNetPP(UNet):
@@ -50,12 +50,12 @@ class UNetPP(UNet):
         deepest = config.lost(config.output_level, config.columns)
         heads = [*self.side_heads, self.head]
         starts = [deepest - config.lost(config.output_level, column) for column in range(1, config.columns + 1)]
-        return [cut(head(x), size, start) for head, x, start in zip(heads, columns, starts, strict=True)]
+        return [self.mask(head, x, size, start) for head, x, start in zip(heads, columns, starts, strict=True)]
 
     def from_planes(self, planes: Tensor) -> Tensor:
         """Return the last column's logits from what the stem reads: planes [N, in_channels, H, W] 0..1."""
         columns, size = self.output_columns(planes)
-        return cut(self.head(columns[-1]), size)
+        return self.mask(self.head, columns[-1], size)
 
     def output_columns(self, planes: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
         """Return the features of the output level's columns from the first on, and the output's size in cells."""
