@@ -33,14 +33,17 @@ models: setup  ## train, measure and bundle the shipped models in runs/: hours; 
 	$(DEV)/bin/aerial-train segmenter --name segmenter $(if $(wildcard runs/segmenter),--resume,$(PHOTOS))
 	$(DEV)/bin/aerial-train segmenter --name segmenter-2 $(if $(wildcard runs/segmenter-2),--resume,$(PHOTOS) \
 		--init runs/segmenter/best.pt --loss "tversky(0.3,0.7)+bce" --lr 1.5e-3 --warm-up 0.05 --epochs 15 --seed 1)
+	$(DEV)/bin/aerial-train segmenter --name segmenter-3 $(if $(wildcard runs/segmenter-3),--resume,$(PHOTOS) \
+		--init runs/segmenter-2/best.pt --loss "tversky(0.3,0.7)+bce" --optimizer muon --lr 2e-3 --warm-up 0.03 \
+		--epochs 46 --seed 2)
 	$(DEV)/bin/aerial-train classifier --name classifier $(if $(wildcard runs/classifier),--resume,$(PHOTOS))
 	$(DEV)/bin/aerial-train classifier --name classifier-2 $(if $(wildcard runs/classifier-2),--resume,$(PHOTOS) \
 		--init runs/classifier/best.pt --optimizer muon --lr 2e-3 --batch 128 --warm-up 0.03 --epochs 20 --seed 1)
-	$(DEV)/bin/aerial-train evaluate runs/segmenter-2/best.pt scenes --count 1000 $(PHOTOS) --write \
-		--out runs/segmenter-2/report
+	$(DEV)/bin/aerial-train evaluate runs/segmenter-3/best.pt scenes --count 1000 $(PHOTOS) --write \
+		--out runs/segmenter-3/report
 	$(DEV)/bin/aerial-train evaluate runs/classifier-2/last.pt scenes --count 10000 $(PHOTOS) --others 8 \
 		--abstain-error 0.25 --write --out runs/classifier-2/report
-	$(DEV)/bin/aerial-export runs/segmenter-2/best.pt -o runs/models/segmenter.onnx
+	$(DEV)/bin/aerial-export runs/segmenter-3/best.pt -o runs/models/segmenter.onnx
 	$(DEV)/bin/aerial-export runs/classifier-2/last.pt -o runs/models/classifier.onnx
 	$(DEV)/bin/aerial-bundle runs/models/segmenter.onnx runs/models/classifier.onnx -o runs/models.aerial
 

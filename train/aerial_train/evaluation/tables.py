@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Final
 
 from aerial_runtime.card import ModelCard
 from aerial_train.evaluation.choose import Choice
@@ -12,6 +14,8 @@ from aerial_train.evaluation.objects import SizeScore
 from aerial_train.evaluation.orientation import OrientationScore
 from aerial_train.evaluation.scores import ClassifierScore, SizeAccuracy
 from aerial_train.evaluation.segmentation import SegmenterScore
+
+MISTAKEN_PAIRS: Final = 6  # of a head
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,21 @@ def classifier_tables(score: ClassifierScore) -> list[Table]:
                 f"{o.name} raw: at most {percent(o.raw_limit)} % can be right, for symmetric letters lie on symmetric "
                 "shapes"
             )
-    return [Table(f"{score.crops} crops, {score.targets} targets", columns, rows, notes), _coverage(score)]
+    return [Table(f"{score.crops} crops, {score.targets} targets", columns, rows, notes), mistaken_table(score.heads),
+            _coverage(score)]  # fmt: skip
+
+
+def mistaken_table(heads: Sequence[HeadScore]) -> Table:
+    """Return how many labels of each head are wrong, and which classes were taken for each other most, both ways."""
+    rows = []
+    for head in heads:
+        counts = {
+            (a, b): head.confusion[a][b] + head.confusion[b][a] for a, b in combinations(range(len(head.classes)), 2)
+        }
+        worst = sorted(counts, key=lambda pair: -counts[pair])[:MISTAKEN_PAIRS]
+        names = [f"{head.classes[a].name}/{head.classes[b].name} {counts[a, b]}" for a, b in worst if counts[a, b]]
+        rows.append((head.name, str(sum(counts.values())), ", ".join(names) or "-"))
+    return Table("Taken for each other, both ways", ("head", "wrong", "most often"), rows)
 
 
 def _coverage(score: ClassifierScore) -> Table:
