@@ -43,10 +43,13 @@ def artefact_names(name: str) -> list[str]:
     return [name + suffix for suffix in (".onnx", FP16_SUFFIX, SUFFIX, SHEET_SUFFIX, PAGE_SUFFIX)]
 
 
-def export_model(source: Path, output: Path, progress: Progress, draw: Draw = draw_inputs) -> list[Path]:
+def export_model(
+    source: Path, output: Path, progress: Progress, draw: Draw = draw_inputs, *, fp16: bool = True
+) -> list[Path]:
     """Write all artefacts of a checkpoint, or of an FP32 ONNX file, and return their paths.
 
     output: NAME.onnx; the others lie beside it. What exists is replaced only by a whole set that has passed the gate.
+    fp16: False leaves NAME.fp16.onnx out, of a model that flies on CPUs alone; the FP32 file is proven all the same.
     Raises ModelError or UsageError for the source, CheckError where the graph breaks the contract or the gate closes,
     ResourceError where a file cannot be written.
     """
@@ -59,15 +62,18 @@ def export_model(source: Path, output: Path, progress: Progress, draw: Draw = dr
         scratch = folder / "scratch"
         scratch.mkdir()
         goldens = _goldens(origin, inputs, scratch)
-        fp16 = folder / (name + FP16_SUFFIX)
-        half, card = half_of(origin.model, origin.card, goldens.onnx_sha256)
-        fp16.write_bytes(half.SerializeToString())
-        files = {fp16.name: fp16, f"{fp16.name}, each value rounded": _saved(scratch / "rounded.onnx", rounded(half))}
+        fp32, card = source, origin.card
         if output.resolve() != source.resolve():
             fp32 = folder / output.name
             fp32.write_bytes(origin.data)
-            if not origin.proven:
-                files = {fp32.name: fp32} | files
+        files = {} if origin.proven and fp16 else {output.name: fp32}
+        shown = fp32
+        if fp16:
+            shown = folder / (name + FP16_SUFFIX)
+            half, card = half_of(origin.model, card, goldens.onnx_sha256)
+            shown.write_bytes(half.SerializeToString())
+            by_value = _saved(scratch / "rounded.onnx", rounded(half))
+            files |= {shown.name: shown, f"{shown.name}, each value rounded": by_value}
         progress(f"comparing on {len(goldens.inputs)} inputs")
         reports = [_judged(title, path, goldens) for title, path in files.items()]
         reports.append(check_control(card, goldens, card.precision))
@@ -77,7 +83,7 @@ def export_model(source: Path, output: Path, progress: Progress, draw: Draw = dr
         stored = replace(goldens, inputs=to_store(card, goldens.inputs))
         (folder / (name + SUFFIX)).write_bytes(goldens_to_bytes(stored))
         sheet = folder / (name + SHEET_SUFFIX)
-        sheet.write_bytes(_sheet(fp16, goldens))
+        sheet.write_bytes(_sheet(shown, goldens))
         page = report_page(name, card, goldens, reports, sheet.name)
         (folder / (name + PAGE_SUFFIX)).write_text(page, encoding="utf-8")
         names = sorted(path.name for path in folder.iterdir() if path.is_file())

@@ -36,6 +36,7 @@ def _parser() -> Parser:
         help="file to write, the others beside it (NAME.onnx beside MODEL, replaced once the new ones are proven)",
     )
     add("--overwrite", action="store_true", help="replace what exists under --output")
+    add("--no-fp16", action="store_true", help="the FP32 file alone, for flights on a CPU: no FP16, so no engine")
     add("--engine", action="store_true", help="build this machine's TensorRT engine, or fail (built where TensorRT is)")
     add(
         "--max-crops",
@@ -103,7 +104,7 @@ def _inspect(path: Path, frame_size: tuple[int, int]) -> str:
 
 
 def _export(args: argparse.Namespace) -> None:
-    from aerial_export.artefacts import artefact_names, export_model
+    from aerial_export.artefacts import FP16_SUFFIX, artefact_names, export_model
 
     source: Path = args.model
     output: Path | None = args.output
@@ -112,15 +113,22 @@ def _export(args: argparse.Namespace) -> None:
     if output is not None and output.suffix != ".onnx":
         raise UsageError(f"the output {output} must end in .onnx")
     written = output or source.with_suffix(".onnx")
+    if args.no_fp16:
+        stale = written.with_name(written.stem + FP16_SUFFIX)
+        if args.engine:
+            raise UsageError("an engine is FP16; leave out --engine or --no-fp16")
+        if stale.exists():
+            raise UsageError(f"{stale} would be left of an earlier export; remove it, or give another --output")
     if output is not None and not args.overwrite:
         for path in map(output.with_name, artefact_names(output.stem)):
             if path.exists():
                 raise UsageError(f"the output {path} exists; give --overwrite, or another --output")
     # Of a file that stays where it is, the engine alone may be wanted: then what is there already is not made again.
     if written != source or not args.engine:
-        for path in export_model(source, written, _tell):
+        for path in export_model(source, written, _tell, fp16=not args.no_fp16):
             _tell(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
-    _make_engine(written, args)
+    if not args.no_fp16:
+        _make_engine(written, args)
 
 
 def _make_engine(onnx: Path, args: argparse.Namespace) -> None:

@@ -57,6 +57,18 @@ def test_a_checkpoint_becomes_a_set_that_says_where_it_comes_from(
     assert "PyTorch 2" in page and sha["new/m.onnx"] in page and "m.parity.jpg" in page and str(tmp_path) not in page
 
 
+def test_without_fp16_the_fp32_file_is_proven_alone(save_classifier, tmp_path, quick_build, export, monkeypatch):
+    monkeypatch.setattr(aerial_export.artefacts, "half_of", None)  # what FP16 makes of the weights is not looked at
+    lines = []
+    written = export(save_classifier(), tmp_path / "m.onnx", progress=lines.append, fp16=False)
+    assert sorted(path.name for path in written) == sorted(set(artefact_names("m")) - {"m.fp16.onnx"})
+    said = "\n".join(lines)
+    assert "m.onnx (fp32" in said and "fp16" not in said and "perturbed weights (fp32 limits)" in said
+    assert "m.fp16.onnx" not in (tmp_path / "m.parity.md").read_text()
+    export(tmp_path / "m.onnx", tmp_path / "m.onnx", fp16=False)
+    assert not (tmp_path / "m.fp16.onnx").exists()
+
+
 def test_an_onnx_file_is_its_own_reference_and_stays_as_it_is(save_classifier, tmp_path, quick_build, export):
     export(save_classifier(), tmp_path / "a" / "m.onnx")
     before = (tmp_path / "a" / "m.onnx").read_bytes()

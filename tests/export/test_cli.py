@@ -13,7 +13,9 @@ from aerial_runtime.errors import CheckError
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, quick_scenes):
     real = aerial_export.artefacts.export_model
-    monkeypatch.setattr(aerial_export.artefacts, "export_model", lambda *words: real(*words, draw=quick_scenes))
+    monkeypatch.setattr(
+        aerial_export.artefacts, "export_model", lambda *words, **more: real(*words, draw=quick_scenes, **more)
+    )
 
 
 def test_it_writes_beside_the_checkpoint_and_reports(save_segmenter, capsys, quick_build):
@@ -35,6 +37,16 @@ def test_an_existing_output_needs_overwrite(save_classifier, tmp_path, capsys, q
     assert (output.parent / name).read_bytes() == b"old" and "--overwrite" in capsys.readouterr().err
     assert main([str(source), "-o", str(output), "--overwrite"]) == 0
     assert (output.parent / name).stat().st_size > 1000
+
+
+def test_without_fp16(save_classifier, tmp_path, capsys, quick_build):
+    source, output = save_classifier(), tmp_path / "new" / "c.onnx"
+    assert main([str(source), "-o", str(output), "--no-fp16"]) == 0
+    assert "engine" not in capsys.readouterr().out and not (tmp_path / "new" / "c.fp16.onnx").exists()
+    assert main([str(source), "-o", str(output), "--overwrite"]) == 0
+    again = [source, "-o", output, "--overwrite", "--no-fp16"]
+    assert "c.fp16.onnx would be left of an earlier export" in error_of(capsys, again, 2)
+    assert "an engine is FP16" in error_of(capsys, [source, "--no-fp16", "--engine"], 2)
 
 
 def error_of(capsys, words, code):
