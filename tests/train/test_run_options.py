@@ -133,7 +133,7 @@ def test_config_files_that_cannot_be(tmp_path, text, error, message):
 def test_a_recipe_sets_options_that_flags_can_change(tmp_path):
     r256 = parse("--name", "a", "--out", str(tmp_path), "--recipe", "r256")
     assert (r256.preset, r256.frame_size, r256.loss) == ("textbook", 256, "jaccard")
-    assert network_config(r256).output_stride == 1
+    assert (network_config(r256).output_stride, network_config(r256).subpixels) == (1, 2)
     assert parse("--name", "a", "--out", str(tmp_path), "--recipe", "r256", "--loss", "dice").loss == "dice"
     r32 = options_of_r32(tmp_path)
     assert (r32.crop_size, r32.margin, r32.filters, r32.optimizer) == (32, 1.0, (32, 32, 64, 128), "muon")
