@@ -84,7 +84,7 @@ def test_without_tensorrt_an_export_says_why_there_is_no_engine(exported, tmp_pa
     from aerial_export.cli import main
 
     real = artefacts.export_model
-    monkeypatch.setattr(artefacts, "export_model", lambda *words: real(*words, draw=quick_scenes))
+    monkeypatch.setattr(artefacts, "export_model", lambda *words, **more: real(*words, draw=quick_scenes, **more))
 
     def absent(*_):
         raise ResourceError("no TensorRT here")
