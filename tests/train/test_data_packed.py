@@ -139,3 +139,27 @@ def test_an_order_is_a_function_of_seed_and_epoch():
     assert len(set(orders.values())) == 6
     assert all(sorted(order) == list(range(50)) for order in orders.values())
     assert tuple(shuffled(1, 0, range(50), 50)) == orders[1, 0]
+
+
+def test_what_is_no_target_comes_in_eight_ways_to_a_training_alone(tmp_path):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    crops = np.random.default_rng(0).integers(0, 255, (4, 16, 16, 3), np.uint8)
+    classes, zeros = np.full((4, len(SUAS.heads)), -1, np.int16), np.zeros((4, 2), np.float32)
+    is_target, val = np.array((0, 1, 0, 1), np.uint8), np.array((0, 0, 1, 1), np.uint8)
+    write_shard(folder, 0, crops, CropLabels(is_target, classes, zeros, np.full(4, 16, np.float32), val))
+    settings = {"size": 16, "margin": 1.3}
+    write_manifest(folder, Manifest(kind="crops", recipe="mined", settings=settings, seed=0, label_space=SUAS, count=4))
+
+    def seen(split):
+        data = open_crops(str(folder), split=split, **CROPS)
+        batch = data.batch(0, range(120))
+        assert all(np.array_equal(data.sample(0, k).image_bgr, batch.crops[k]) for k in range(120))
+        return {bytes(crop) for crop, target in zip(batch.crops, batch.is_target, strict=True) if not target}, {
+            bytes(crop) for crop, target in zip(batch.crops, batch.is_target, strict=True) if target
+        }
+
+    turned = [np.rot90(crops[0], k) for k in range(4)]
+    ways = {np.ascontiguousarray(way).tobytes() for way in (*turned, *(way[:, ::-1] for way in turned))}
+    assert seen("train") == (ways, {crops[1].tobytes()})
+    assert seen("val") == ({crops[2].tobytes()}, {crops[3].tobytes()})

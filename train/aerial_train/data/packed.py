@@ -16,7 +16,7 @@ import numpy.typing as npt
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import F32, U8
 from aerial_runtime.errors import InputError
-from aerial_train.data.base import Rows, Split, shuffled
+from aerial_train.data.base import Rows, Split, sample_rng, shuffled
 from aerial_train.data.manifest import write_whole
 from aerial_train.scenes.crops import CropBatch, CropSample
 
@@ -92,7 +92,11 @@ class Shard:
 
 
 class PackedCrops:
-    """Written crops of one split, in another order each epoch, reduced to `crop_size` where they are larger."""
+    """Written crops of one split, in another order each epoch, reduced to `crop_size` where they are larger.
+
+    Those of the train split that show no target come turned and mirrored, each time in another of the eight ways: of
+    false alarms there are few, and a training sees each of them dozens of times.
+    """
 
     def __init__(self, folder: Path, space: LabelSpace, split: Split, crop_size: int, seed: int = 0) -> None:
         """Raises InputError for damaged shards, an empty split, and crops smaller than those asked for."""
@@ -110,6 +114,7 @@ class PackedCrops:
         self._starts = np.cumsum([0, *(len(shard.crops) for shard in self.shards)])
         wanted = np.ones(len(self.labels.val), bool) if split == "all" else self.labels.val == (split == "val")
         self._rows: Rows = np.flatnonzero(wanted)
+        self._turns = split == "train"
         self.count = len(self._rows)
         if not self.count:
             raise InputError(f"{folder} holds no {split} crops; write it with a --val share above 0 and below 1")
@@ -121,7 +126,7 @@ class PackedCrops:
         classes = {head.name: int(labels.classes[row, k]) for k, head in enumerate(self.label_space.heads)}
         shard = self._shard_of(row)
         return CropSample(
-            self._crop(row).copy(),  # the file itself cannot be written to
+            self._seen(row, epoch, index).copy(),  # the file itself cannot be written to
             bool(labels.is_target[row]),
             classes,
             labels.heading[row],
@@ -133,8 +138,8 @@ class PackedCrops:
         """Return crops with their training truth."""
         rows, labels = self._rows_of(epoch, indices), self.labels
         crops = np.empty((len(rows), self.crop_size, self.crop_size, 3), np.uint8)
-        for place, row in enumerate(rows):
-            crops[place] = self._crop(row)
+        for place, (row, index) in enumerate(zip(rows, indices, strict=True)):
+            crops[place] = self._seen(row, epoch, index)
         classes = labels.classes[rows].astype(np.int64)
         names = [head.name for head in self.label_space.heads]
         by_head = {name: np.ascontiguousarray(classes[:, k]) for k, name in enumerate(names)}
@@ -148,6 +153,14 @@ class PackedCrops:
 
     def _shard_of(self, row: np.int64) -> int:
         return int(np.searchsorted(self._starts, row, side="right")) - 1
+
+    def _seen(self, row: np.int64, epoch: int, index: int) -> U8:
+        crop = self._crop(row)
+        if not self._turns or self.labels.is_target[row]:
+            return crop
+        way = int(sample_rng(self.seed, epoch, index).integers(8))
+        turned = np.rot90(crop, way % 4)
+        return np.asarray(turned[:, ::-1] if way > 3 else turned, np.uint8)
 
     def _crop(self, row: np.int64) -> U8:
         shard = self._shard_of(row)

@@ -64,6 +64,12 @@ def _blob(rng: Rng, x: float, y: float, size: float, lobes: float = 0.2) -> F32:
     return np.asarray(points @ np.array(((cos, sin), (-sin, cos))) + (x, y), np.float32)
 
 
+def _along(x: float, y: float, angle: float, ahead: float, aside: float) -> tuple[float, float]:
+    """The place `ahead` and `aside` pixels from (x, y) for one who looks along `angle`."""
+    cos, sin = math.cos(angle), math.sin(angle)
+    return x + ahead * cos - aside * sin, y + ahead * sin + aside * cos
+
+
 def _any_color(rng: Rng) -> F32:
     names = list(colors.WIDE)
     return colors.sample_bgr(rng, colors.WIDE[names[int(rng.integers(len(names)))]])
@@ -93,8 +99,15 @@ def _marking(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
 
 def _numeral(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
     """Letters and numerals painted straight on the ground, as on pitches and parking places."""
+    paint = np.array((228, 230, 232), np.float32) if rng.random() < 0.7 else _any_color(rng)
+    _letter(rng, picture, x, y, size, rng.uniform(0, 2 * math.pi), paint, rng.uniform(0.5, 0.95))
+
+
+def _letter(
+    rng: Rng, picture: U8, x: float, y: float, size: float, angle: float, paint_bgr: F32, opacity: float
+) -> None:
+    """One random letter, `size` px high, turned by `angle`."""
     letter = list(STROKES)[int(rng.integers(len(STROKES)))]
-    angle = rng.uniform(0, 2 * math.pi)
     cos, sin = math.cos(angle) * size / 2, math.sin(angle) * size / 2
     matrix = np.array(((cos, sin), (-sin, cos)), np.float32)
     contours = tuple(
@@ -105,10 +118,9 @@ def _numeral(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
     x0, y0 = max(0, math.floor(points[:, 0].min())), max(0, math.floor(points[:, 1].min()))
     x1, y1 = min(width, math.ceil(points[:, 0].max())), min(height, math.ceil(points[:, 1].max()))
     if x1 > x0 and y1 > y0:
-        share = coverage(contours, x0, y0, x1 - x0, y1 - y0, 2)[..., None] * np.float32(rng.uniform(0.5, 0.95) / 255)
+        share = coverage(contours, x0, y0, x1 - x0, y1 - y0, 2)[..., None] * np.float32(opacity / 255)
         region = picture[y0:y1, x0:x1]
-        paint = np.array((228, 230, 232), np.float32) if rng.random() < 0.7 else _any_color(rng)
-        region[:] = region + share * (paint - region)
+        region[:] = region + share * (paint_bgr - region)
 
 
 def _tarp(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
@@ -158,6 +170,96 @@ def _person(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
     _fill(
         rng, picture, _blob(rng, x, y, size * 0.45, 0.05), np.asarray((40, 60, 90) * rng.uniform(0.3, 2, 1), np.float32)
     )
+
+
+def _square_bin(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
+    """A bin or chest with a rim, a small hole or a slit in its lid, and its shadow."""
+    size, angle, color = size * 0.7, rng.uniform(0, 2 * math.pi), _any_color(rng)
+    width = size * rng.uniform(0.65, 1)
+    shadow = _along(x, y, rng.uniform(0, 2 * math.pi), size * rng.uniform(0.05, 0.35), 0.0)
+    _fill(rng, picture, _oblong(*shadow, size, width, angle), np.zeros(3, np.float32), 0.5, size * 0.02)
+    _fill(rng, picture, _oblong(x, y, size, width, angle), color * np.float32(rng.uniform(0.5, 0.9)))
+    inset = rng.uniform(0.75, 0.95)
+    _fill(rng, picture, _oblong(x, y, size * inset, width * inset, angle), color)
+    dark = float(color.mean()) > 80
+    mark = np.full(3, rng.uniform(5, 50) if dark else rng.uniform(90, 180), np.float32)
+    place = _along(x, y, angle, rng.uniform(-0.25, 0.25) * size, 0.0)
+    if rng.random() < 0.6:
+        hole = _blob(rng, *place, size * rng.uniform(0.15, 0.45), 0.0)
+    else:
+        hole = _oblong(*place, size * rng.uniform(0.06, 0.2), width * rng.uniform(0.3, 0.7), angle)
+    _fill(rng, picture, hole, mark, 0.95)
+
+
+def _lid(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
+    """A round lid, a bucket, a parasol's top: one colour with a darker rim and a knob or a bar across."""
+    size, color = size * rng.uniform(0.4, 0.8), np.maximum(_any_color(rng), 30)
+    far = size * rng.uniform(0.02, 0.3)
+    _fill(rng, picture, _blob(rng, x + far, y + far, size, 0.0), np.zeros(3, np.float32), 0.4, size * 0.03)
+    angles = np.linspace(0, 2 * math.pi, 40, endpoint=False)
+    circle = np.stack((np.cos(angles), np.sin(angles)), axis=1) * size / 2
+    for radius, light in ((1.0, rng.uniform(0.4, 0.85)), (rng.uniform(0.7, 0.9), 1.0)):
+        _fill(rng, picture, np.asarray(circle * radius + (x, y), np.float32), color * np.float32(light))
+    mark = color * np.float32(rng.choice((0.4, 0.65)))
+    if rng.random() < 0.5:
+        knob = np.asarray(circle * rng.uniform(0.12, 0.3) + (x, y), np.float32)
+    else:
+        knob = _oblong(x, y, size * rng.uniform(0.3, 0.9), size * rng.uniform(0.05, 0.15), rng.uniform(0, math.pi))
+    _fill(rng, picture, knob, mark)
+
+
+def _resting(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
+    """Somebody who sits or lies: a wide coloured garment, legs or arms of other colours, hair and skin."""
+    size, angle = size * rng.uniform(0.6, 1), rng.uniform(0, 2 * math.pi)
+    skin = np.array((120, 150, 195), np.float32) * np.float32(rng.uniform(0.35, 1.15))
+    garment, trousers = _any_color(rng), _dull_color(rng) if rng.random() < 0.6 else _any_color(rng)
+    far = size * rng.uniform(0.05, 0.3)
+    _fill(rng, picture, _blob(rng, x + far, y + far, size * 0.7, 0.2), np.zeros(3, np.float32), 0.45, size * 0.03)
+    length = rng.uniform(0.2, 0.5)
+    for hand in (-1, 1):
+        knee = _along(x, y, angle, size * (0.2 + length / 2), hand * size * rng.uniform(0.05, 0.2))
+        turn = angle + hand * rng.uniform(-0.3, 0.5)
+        _fill(rng, picture, _oblong(*knee, length * size, size * rng.uniform(0.1, 0.18), turn), trousers)
+    for hand in (-1, 1):
+        if rng.random() < 0.7:
+            elbow = _along(x, y, angle, size * rng.uniform(-0.1, 0.2), hand * size * rng.uniform(0.2, 0.32))
+            arm = _oblong(*elbow, size * rng.uniform(0.2, 0.35), size * 0.08, rng.uniform(0, math.pi))
+            _fill(rng, picture, arm, skin if rng.random() < 0.5 else garment)
+    _fill(rng, picture, _blob(rng, x, y, size * rng.uniform(0.45, 0.65), 0.15), garment)
+    if rng.random() < 0.3:  # a print or a folded thing on it
+        _fill(rng, picture, _blob(rng, x, y, size * rng.uniform(0.1, 0.25), 0.3), _any_color(rng))
+    hair = skin * np.float32(rng.uniform(0.2, 1))
+    head = _along(x, y, angle, -size * rng.uniform(0.1, 0.35), 0.0)
+    _fill(rng, picture, _blob(rng, *head, size * rng.uniform(0.18, 0.26), 0.05), hair)
+
+
+def _emblem(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
+    """What is painted flat on the ground: a paw print, an arrow, a short word, a ring around a letter."""
+    paint = np.array((228, 230, 232), np.float32) if rng.random() < 0.5 else _any_color(rng)
+    opacity, angle, kind = rng.uniform(0.5, 1), rng.uniform(0, 2 * math.pi), rng.random()
+    if kind < 0.35:
+        heel = _along(x, y, angle, -0.15 * size, 0.0)
+        _fill(rng, picture, _blob(rng, *heel, size * rng.uniform(0.45, 0.6), 0.15), paint, opacity)
+        for spread in (-0.9, -0.3, 0.3, 0.9):
+            toe = _along(x, y, angle + spread, size * 0.36, 0.0)
+            _fill(rng, picture, _blob(rng, *toe, size * rng.uniform(0.14, 0.24), 0.05), paint, opacity)
+    elif kind < 0.55:
+        _fill(rng, picture, _oblong(x, y, size * 0.8, size * rng.uniform(0.06, 0.2), angle), paint, opacity)
+        head = [
+            _along(x, y, angle, ahead * size, aside * size) for ahead, aside in ((0.5, 0), (0.1, 0.25), (0.1, -0.25))
+        ]
+        _fill(rng, picture, np.array(head, np.float32), paint, opacity)
+    elif kind < 0.8:
+        letters = int(rng.integers(2, 5))
+        for aside in np.linspace(-0.4, 0.4, letters).tolist():
+            _letter(rng, picture, *_along(x, y, angle, 0.0, aside * size), size * 1.1 / letters, angle, paint, opacity)
+    else:
+        angles = np.linspace(0, 2 * math.pi, 40)
+        ring = np.stack((np.cos(angles), np.sin(angles)), axis=1) * size / 2
+        band = np.concatenate((ring, ring[::-1] * rng.uniform(0.7, 0.9))) + np.array((x, y))
+        _fill(rng, picture, np.asarray(band, np.float32), paint, opacity)
+        if rng.random() < 0.6:
+            _letter(rng, picture, x, y, size * 0.5, angle, paint, opacity)
 
 
 def _roundel(rng: Rng, picture: U8, x: float, y: float, size: float) -> None:
@@ -210,7 +312,11 @@ PAINTERS: tuple[Painter, ...] = (
     _tarp,
     _roof,
     _bin,
+    _square_bin,
+    _lid,
     _person,
+    _resting,
+    _emblem,
     _roundel,
     _bush,
     _plain_blob,
