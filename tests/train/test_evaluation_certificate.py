@@ -12,6 +12,7 @@ from aerial_runtime.contract import Box
 from aerial_train.cli import main
 from aerial_train.data.base import HELD_OUT_SEED_OFFSET
 from aerial_train.evaluation.certificate import EDGES_PX, certificate_scenes, fly_scenes
+from aerial_train.evaluation.contrast import EDGES, contrast_table, score_contrasts
 from aerial_train.evaluation.pair import Pair
 from aerial_train.evaluation.readings import score_readings
 from aerial_train.evaluation.real_tables import pipeline_tables
@@ -37,7 +38,10 @@ class Boards:
             for x, y, side, _, kind, truncated in boards
             if kind is not None
         )
-        return FrameSample(image, np.zeros(image.shape[:2], np.uint8), targets, f"scenes {index}")
+        mask = np.zeros(image.shape[:2], np.uint8)
+        for target in targets:
+            mask[target.box.y : target.box.y + target.box.height, target.box.x : target.box.x + target.box.width] = 255
+        return FrameSample(image, mask, targets, f"scenes {index}")
 
 
 @pytest.fixture
@@ -53,7 +57,8 @@ def test_recall_and_reading_by_size(pair, kit):
          (200, 20, 64, RED, 1, False), (300, 20, 8, RED, 0, False), (400, 200, 20, RED, None, False)],
         [(20, 20, 16, RED, 0, False), (456, 20, 24, RED, 0, True), (100, 100, 20, (0, 0, 150), None, False)],
     )  # fmt: skip
-    score = score_readings(fly_scenes(pair, scenes, 2), pair.label_space, EDGES_PX)
+    readings, _ = fly_scenes(pair, scenes, 2)
+    score = score_readings(readings, pair.label_space, EDGES_PX)
     found = {size.from_px: (size.labels, size.found) for size in score.sizes}
     assert found == {12: (3, 2), 17: (1, 1), 25: (0, 0), 40: (0, 0), 60: (1, 1)}
     # Red without a label is extra; what is too small or cut counts neither way, nor what the classifier rejects.
@@ -64,6 +69,25 @@ def test_recall_and_reading_by_size(pair, kit):
     assert reading[12].right == reading[12].known == 2
     assert (reading[60].right, reading[60].known) == (0, 1)  # it is plain, and labelled pink
     assert score.missed == ["scenes 0 x=60 y=20 16x16: not segmented"]
+
+
+def test_recall_by_contrast(pair, kit):
+    ground = kit.frame(480, 320)[0, 0]
+    low = tuple(
+        int(level) + 20 for level in ground
+    )  # 60 levels off, three channels added; the segmenter sees red alone
+    scenes = Boards(
+        kit,
+        [(20, 20, 30, RED, 0, False), (100, 20, 30, low, 0, False), (200, 20, 24, RED, 0, False)],
+        [(470, 20, 30, RED, 0, True), (100, 100, 40, low, 1, False)],
+    )
+    readings, levels = fly_scenes(pair, scenes, 2)
+    assert levels[0][1] == pytest.approx(60) and levels[0][0] == pytest.approx(np.abs(ground - np.array(RED)).sum())
+    found = {score.from_levels: (score.labels, score.found) for score in score_contrasts(readings, levels)}
+    red = max(edge for edge in EDGES if edge <= levels[0][0])
+    assert found == {**dict.fromkeys(EDGES, (0, 0)), 40: (2, 0), red: (1, 1)}  # 24 px and what is cut do not count
+    lines = str(contrast_table(score_contrasts(readings, levels))).splitlines()
+    assert len(lines) == 5 and lines[2].split() == ["40-79", "2", "0", "0.0", "0.0-65.8"]
 
 
 def test_the_scenes_are_full_size_and_held_out():
@@ -84,6 +108,8 @@ def test_as_a_user_runs_it(tmp_path, suas_models, capsys):
     numbers = json.loads((tmp_path / "out" / "scores.json").read_text())
     score = numbers["certificate"]
     assert [size["from_px"] for size in score["sizes"]] == [12, 17, 25, 40, 60]
+    from_25 = sum(size["labels"] for size in score["sizes"] if size["from_px"] >= 25)
+    assert sum(part["labels"] for part in numbers["contrast"]) == from_25 and "by contrast" in text
     # The tiny segmenter sees red alone: most boards are missed, and the sheet shows the largest.
     assert 0 < len(score["missed"]) == score["labels"] - score["found"]
     assert (tmp_path / "errors" / "certificate-missed.png").is_file()

@@ -20,6 +20,7 @@ from aerial_train.data.base import HELD_OUT_SEED_OFFSET
 from aerial_train.data.labels import questions
 from aerial_train.data.opening import open_backgrounds
 from aerial_train.data.progress import progress
+from aerial_train.evaluation.contrast import ContrastReading, contrast_table, contrasts, score_contrasts
 from aerial_train.evaluation.error_sheets import add_error_arguments, check_error_arguments, frame_errors, write_errors
 from aerial_train.evaluation.gather import EPOCH
 from aerial_train.evaluation.pair import Pair, add_model_arguments, open_pair
@@ -57,15 +58,16 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--frames must be at least 1 and --seed at least 0, they are {args.frames} and {args.seed}")
     with open_pair(args) as pair:
         scenes = certificate_scenes(pair.label_space, open_backgrounds(args.backgrounds, "val"), args.seed)
-        readings = fly_scenes(pair, scenes, args.frames)
-        score = score_readings(readings, pair.label_space, EDGES_PX)
-        say("\n" + "\n\n".join(map(str, pipeline_tables(score, pair.label_space))))
+        readings, levels = fly_scenes(pair, scenes, args.frames)
+        score, by_contrast = score_readings(readings, pair.label_space, EDGES_PX), score_contrasts(readings, levels)
+        tables = [*pipeline_tables(score, pair.label_space), contrast_table(by_contrast)]
+        say("\n" + "\n\n".join(map(str, tables)))
         if args.errors is not None:
             errors = frame_errors(pair, readings, lambda number: scenes.sample(EPOCH, number).image_bgr)
             for name, found in errors.items():
                 write_errors(args.errors, f"certificate-{name}", found, args.pictures)
         if args.out is not None:
-            _report(args, pair, score)
+            _report(args, pair, score, by_contrast)
     return 0
 
 
@@ -80,20 +82,25 @@ def certificate_scenes(space: LabelSpace, backgrounds: Backgrounds, seed: int) -
     return FrameScenes(space, recipe, backgrounds, seed + HELD_OUT_SEED_OFFSET).with_size(*FRAME_PX)
 
 
-def fly_scenes(pair: Pair, scenes: FrameData, count: int) -> list[Reading]:
-    """Draw and fly the first `count` frames. Raises InputError for a background, ModelError."""
+def fly_scenes(pair: Pair, scenes: FrameData, count: int) -> tuple[list[Reading], list[list[float]]]:
+    """Draw and fly the first `count` frames; return what was read, and of each frame its targets' contrasts.
+
+    Raises InputError for a background, ModelError.
+    """
     readings: list[Reading] = []
+    levels: list[list[float]] = []
     with progress("flown", count) as show:
         for index in range(count):
             sample = scenes.sample(EPOCH, index)
             labels = [scene_label(target, pair.label_space, EDGES_PX[0]) for target in sample.targets]
             frame = LabelledFrame(sample.name, labels, sample.complete)
             readings.append(read_frame(pair, sample.image_bgr, frame))
+            levels.append(contrasts(sample))
             show(index + 1)
-    return readings
+    return readings, levels
 
 
-def _report(args: argparse.Namespace, pair: Pair, score: PipelineScore) -> None:
+def _report(args: argparse.Namespace, pair: Pair, score: PipelineScore, by_contrast: list[ContrastReading]) -> None:
     plot = certificate_plot(score.sizes, [name for name in questions(pair.label_space) if name in score.attributes])
     facts = {
         "frames": f"{args.frames} of {FRAME_PX[0]}x{FRAME_PX[1]}, {TARGETS[0]}-{TARGETS[1]} targets of "
@@ -102,7 +109,8 @@ def _report(args: argparse.Namespace, pair: Pair, score: PipelineScore) -> None:
         "seed": str(args.seed),
     }
     text = "Intervals are of 95 %. Targets that an edge cuts count neither way."
-    section = Section("Smallest target", text, tables=pipeline_tables(score, pair.label_space), plots=[uri(plot)])
+    tables = [*pipeline_tables(score, pair.label_space), contrast_table(by_contrast)]
+    section = Section("Smallest target", text, tables=tables, plots=[uri(plot)])
     title = "The smallest target that both models find and read"
     provenance = joint_provenance(pair.models, facts)
-    write_report(args.out, title, provenance, [section], {"certificate": score}, {PLOT: plot})
+    write_report(args.out, title, provenance, [section], {"certificate": score, "contrast": by_contrast}, {PLOT: plot})
