@@ -12,6 +12,7 @@ from aerial_runtime.contract import DECODE_ERRORS
 from aerial_runtime.errors import InputError, ModelError
 
 CARD_SCHEMA: Final = "aerial.card/1"
+VIEWS: Final = range(1, 5)  # of a crop there are, by quarter turns
 CARD_METADATA_KEY = "aerial.card"  # in ONNX metadata_props and in checkpoints
 SHIPPED_LABEL_SPACE = "suas"
 
@@ -128,6 +129,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "s
 
     stride: pixels per mask cell (segmenter). crop_size: pixels (classifier). crop_margin: the side of the
     square crop over the longer side of the box; both models of a pair must agree on it.
+    views: quarter turns of a crop whose answers the runtime averages, 1..4, 1 being the crop alone (classifier).
     temperature: head -> value baked into the graph. training: data, seed, commit, steps and full configuration.
     scores: measured on held-out data, name -> value. weights_sha256: of the trained weights.
     artefact: how this file was made; null in a checkpoint, and in files of before it was recorded.
@@ -141,6 +143,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "s
     crop_margin: float
     stride: int | None = None
     crop_size: int | None = None
+    views: int = 1
     thresholds: Thresholds = Thresholds()
     temperature: dict[str, float] = {}
     training: dict[str, Any] = {}
@@ -155,6 +158,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_": "s
             raise ValueError("a segmenter's card needs a stride of at least 1")
         if self.kind == "classifier" and (self.crop_size is None or self.crop_size < 8):
             raise ValueError("a classifier's card needs a crop_size of at least 8 pixels")
+        if self.views not in VIEWS or (self.kind == "segmenter" and self.views > 1):
+            raise ValueError(f"views must be within 1..{VIEWS[-1]}, and 1 for a segmenter, is {self.views}")
         if not 1.0 <= self.crop_margin <= 4.0:
             raise ValueError(f"crop_margin must be within 1..4, is {self.crop_margin}")
 

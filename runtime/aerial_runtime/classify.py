@@ -1,4 +1,4 @@
-"""Candidates -> targets: one batch of crops through the classifier."""
+"""Candidates -> targets: one batch of crops through the classifier, and one of what may be a target, turned."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from aerial_runtime.contract import F32, U8, Attribute, Target
 from aerial_runtime.crop import cut_crop
 from aerial_runtime.errors import ModelError, UsageError
 from aerial_runtime.segment import Candidate
+from aerial_runtime.views import answers
 
 DIGITS = 4  # of a confidence: more is noise that every message would carry
 EVERY_HEAD: Final = "*"  # as a head's name: each that has no threshold of its own
@@ -25,7 +26,7 @@ FIRST_CROPS = 16  # room before the buffer grows
 class Classifier:
     """Tell targets from other things and read their attributes with a classifier model.
 
-    probabilities: of the last call's targets: head, or "heading" -> float32 [targets, classes], as the model gave them.
+    probabilities: of the last call's targets: head, or "heading" -> float32 [targets, classes], over all views.
     abstain: head or heading name -> confidence under which its label is withheld.
     """
 
@@ -56,11 +57,11 @@ class Classifier:
         self.probabilities = {}
         if not candidates:
             return []
-        outputs = self.backend.infer(self._cut(image_bgr, candidates))
+        outputs = answers(self.backend, self._cut(image_bgr, candidates))
         # Thresholds stand against the rounded numbers, those that the message shows.
         confidences = _probabilities(outputs["target"][:, 0])
         rows = [row for row, confidence in enumerate(confidences) if confidence >= self._conf]
-        self.probabilities = {name: answers[rows] for name, answers in outputs.items() if name != "target"}
+        self.probabilities = {name: said[rows] for name, said in outputs.items() if name != "target"}
         return [
             Target(candidates[row].box, candidates[row].area_px, confidences[row], attributes)
             for row, attributes in zip(rows, self._attributes(), strict=True)

@@ -31,6 +31,7 @@ from aerial_runtime.outlet import Outlet
 from aerial_runtime.pipeline import DetectOptions, Pipeline
 from aerial_runtime.publish import Publisher
 from aerial_runtime.segment import Segmenter
+from aerial_runtime.views import answers
 from aerial_train.scenes.backgrounds import Backgrounds
 from aerial_train.scenes.frames import FrameRecipe, FrameScenes
 
@@ -65,7 +66,8 @@ class EndToEnd:
             self.whole(image_bgr)
 
     def bare(self, image_bgr: U8) -> Callable[[], None]:
-        """Return the bare calls on the same inputs: the segmenter on the frame, the classifier on ready-cut crops."""
+        """Return the bare calls on the same inputs: the segmenter on the frame, the classifier on ready-cut crops and
+        once more on the turned ones."""
         size, margin = self._classifier.card.crop_size, self._classifier.card.crop_margin
         assert size is not None
         candidates = Segmenter(self._segmenter)(image_bgr).candidates
@@ -76,7 +78,7 @@ class EndToEnd:
         def call() -> None:
             self._segmenter.infer(image_bgr[np.newaxis])
             if len(crops):
-                self._classifier.infer(crops)
+                answers(self._classifier, crops)
 
         return call
 

@@ -117,6 +117,21 @@ def test_write_changes_the_card_and_nothing_else(tmp_path, checkpoint, capsys):
     )
 
 
+def test_views_are_written_where_they_shall_be(tmp_path, checkpoint):
+    data = write_crops(tmp_path / "crops", ["plain", "pink", "orange"] * 24)
+    assert main(["evaluate", str(checkpoint), str(data), "--views", "4"]) == 0
+    assert load_checkpoint(checkpoint).card.views == 1
+    assert main(["evaluate", str(checkpoint), str(data), "--views", "4", "--write"]) == 0
+    assert load_checkpoint(checkpoint).card.views == 4
+    assert main(["evaluate", str(checkpoint), str(data), "--write"]) == 0
+    assert load_checkpoint(checkpoint).card.views == 4  # the card's, where nothing is given
+
+
+def test_segmenters_have_no_views(tmp_path, tiny_models, capsys):
+    assert main(["evaluate", str(tiny_models / "segmenter.onnx"), "scenes", "--views", "2"]) == 2
+    assert "--views is for classifiers" in capsys.readouterr().err
+
+
 def test_count_takes_the_first(tmp_path, kit, tiny_models, capsys):
     data = write_crops(tmp_path / "crops", ["plain", "pink", "orange"])
     assert main(["evaluate", str(tiny_models / "classifier.onnx"), str(data), "--count", "2"]) == 0

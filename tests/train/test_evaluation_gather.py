@@ -61,6 +61,17 @@ def test_crops(kit):
     assert found.heading.shape == (count, 2) and not found.heading.any()  # a label space without heading
 
 
+def test_crops_are_seen_as_flights_see_them(kit):
+    asked = []
+
+    def answer(images):
+        asked.append(len(images))
+        return {"kind": np.full((len(images), 3), 1 / 3, np.float32), "target": np.ones((len(images), 1), np.float32)}
+
+    gather_crops(FakeBackend(kit.classifier_card(views=3), answer), Crops(kit.tiny), 5)
+    assert asked == [5, 10]  # the crops, then two turns of each
+
+
 def test_an_engine_may_reuse_its_buffers(kit):
     buffer = np.zeros((64, 64), np.uint8)
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from aerial_runtime.backends.base import Backend
+from aerial_runtime.card import VIEWS
 from aerial_runtime.errors import UsageError
 from aerial_runtime.say import say
 from aerial_train.evaluation.choose import Choice, choose_classifier, choose_segmenter
@@ -42,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "borne: the thresholds below which labels are withheld are chosen for it, 0..1 (0.05)")  # fmt: skip
     parser.add_argument("--others", type=float, default=1.0, metavar="X", help="other things that the segmenter hands "
         "on in flight, for each target: the threshold of `target` is chosen for it (1)")  # fmt: skip
+    parser.add_argument("--views", type=int, choices=VIEWS, metavar="N", help="quarter turns of each crop whose "
+        "answers are averaged, here and with --write in flight, 1 to 4 (the card's)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,11 +59,15 @@ def run(args: argparse.Namespace) -> int:
             f"--write changes checkpoints only, and {args.model} is none: evaluate the .pt, then export it"
         )
     with open_model(args.model, args.device, args.threads) as backend:
+        if args.views is not None:
+            if backend.card.kind == "segmenter":
+                raise UsageError("--views is for classifiers; segmenters see a frame once")
+            backend.card = msgspec.structs.replace(backend.card, views=args.views)
         source = open_source(args, backend.card)
         evaluate = evaluate_segmenter if backend.card.kind == "segmenter" else evaluate_classifier
         numbers, choice = evaluate(args, backend, source)
     if args.write:
-        write_card(args.model, numbers, choice, source)
+        write_card(args.model, numbers, choice, source, backend.card.views)
         say(f"wrote the card of {args.model}; export it again for what flies")
     return 0
 
@@ -104,7 +111,7 @@ def _with_limit(score: ClassifierScore, source: Source) -> ClassifierScore:
     return replace(score, orientation=replace(score.orientation, raw_limit=limit))
 
 
-def write_card(path: Path, numbers: dict[str, float], choice: Choice, source: Source) -> None:
+def write_card(path: Path, numbers: dict[str, float], choice: Choice, source: Source, views: int) -> None:
     """Put what was measured and chosen into a checkpoint's card, whole or not at all. Raises ResourceError."""
     from aerial_train.checkpoint import load_checkpoint, save_checkpoint
 
@@ -115,6 +122,7 @@ def write_card(path: Path, numbers: dict[str, float], choice: Choice, source: So
     training: dict[str, Any] = {**card.training, "evaluated": facts}
     card = msgspec.structs.replace(
         card,
+        views=views,
         temperature=choice.temperature,
         thresholds=choice.thresholds,
         scores={**card.scores, **numbers},

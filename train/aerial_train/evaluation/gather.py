@@ -13,6 +13,7 @@ import numpy.typing as npt
 from aerial_runtime.backends.base import Backend
 from aerial_runtime.contract import U8
 from aerial_runtime.errors import InputError
+from aerial_runtime.views import answers
 from aerial_train.data import CropData, FrameData
 from aerial_train.data.progress import progress
 from aerial_train.scenes.frames import LabelledTarget, mask_to_cells
@@ -87,7 +88,7 @@ def gather_crops(backend: Backend, data: CropData, count: int) -> CropOutcomes:
     with progress("evaluated", count) as show:
         for start in range(0, count, CROPS_AT_ONCE):
             batch = [data.sample(EPOCH, index) for index in range(start, min(count, start + CROPS_AT_ONCE))]
-            said = backend.infer(np.stack([sample.image_bgr for sample in batch]))
+            said = answers(backend, np.stack([sample.image_bgr for sample in batch]))
             for name in outputs:
                 outputs[name].append(said[name].copy() if name in said else np.zeros((len(batch), 2), np.float32))
             samples += [
