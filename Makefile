@@ -39,12 +39,17 @@ models: setup  ## train, measure and bundle the shipped models in runs/: hours; 
 	$(DEV)/bin/aerial-train classifier --name classifier $(if $(wildcard runs/classifier),--resume,$(PHOTOS))
 	$(DEV)/bin/aerial-train classifier --name classifier-2 $(if $(wildcard runs/classifier-2),--resume,$(PHOTOS) \
 		--init runs/classifier/best.pt --optimizer muon --lr 2e-3 --batch 128 --warm-up 0.03 --epochs 20 --seed 1)
+	$(if $(wildcard runs/mined),,$(DEV)/bin/aerial-train mine --out runs/mined --frames 1600 $(PHOTOS) \
+		--segmenter runs/segmenter-3/best.pt --classifier runs/classifier-2/last.pt)
+	$(DEV)/bin/aerial-train classifier --name classifier-3 $(if $(wildcard runs/classifier-3),--resume,$(PHOTOS) \
+		--init runs/classifier-2/last.pt --data scenes=0.85,runs/mined/=0.15 --held-out-data scenes \
+		--optimizer muon --lr 2.5e-3 --head-weights heading=3 --batch 128 --warm-up 0.03 --epochs 10 --seed 2)
 	$(DEV)/bin/aerial-train evaluate runs/segmenter-3/best.pt scenes --count 1000 $(PHOTOS) --write \
 		--out runs/segmenter-3/report
-	$(DEV)/bin/aerial-train evaluate runs/classifier-2/last.pt scenes --count 10000 $(PHOTOS) --others 8 \
-		--abstain-error 0.25 --write --out runs/classifier-2/report
+	$(DEV)/bin/aerial-train evaluate runs/classifier-3/last.pt scenes --count 10000 $(PHOTOS) --views 4 --others 8 \
+		--abstain-error 0.25 --write --out runs/classifier-3/report
 	$(DEV)/bin/aerial-export runs/segmenter-3/best.pt -o runs/models/segmenter.onnx
-	$(DEV)/bin/aerial-export runs/classifier-2/last.pt -o runs/models/classifier.onnx
+	$(DEV)/bin/aerial-export runs/classifier-3/last.pt -o runs/models/classifier.onnx
 	$(DEV)/bin/aerial-bundle runs/models/segmenter.onnx runs/models/classifier.onnx -o runs/models.aerial
 
 bench: setup  ## speed of the whole pipeline beside its models, of a video, the link and scenes; PEER=file.onnx beside us
