@@ -48,6 +48,8 @@ models: setup  ## train, measure and bundle the shipped models in runs/: hours; 
 		--out runs/segmenter-3/report
 	$(DEV)/bin/aerial-train evaluate runs/classifier-3/last.pt scenes --count 10000 $(PHOTOS) --views 4 --others 8 \
 		--abstain-error 0.25 --write --out runs/classifier-3/report
+	$(DEV)/bin/aerial-train certificate $(PHOTOS) --segmenter runs/segmenter-3/best.pt \
+		--classifier runs/classifier-3/last.pt --write --out runs/certificate --overwrite
 	$(DEV)/bin/aerial-export runs/segmenter-3/best.pt -o runs/models/segmenter.onnx
 	$(DEV)/bin/aerial-export runs/classifier-3/last.pt -o runs/models/classifier.onnx
 	$(DEV)/bin/aerial-bundle runs/models/segmenter.onnx runs/models/classifier.onnx -o runs/models.aerial

@@ -20,6 +20,12 @@ from aerial_train.data.base import HELD_OUT_SEED_OFFSET
 from aerial_train.data.labels import questions
 from aerial_train.data.opening import open_backgrounds
 from aerial_train.data.progress import progress
+from aerial_train.evaluation.card_scores import (
+    add_write_argument,
+    check_write_argument,
+    pipeline_numbers,
+    write_scores,
+)
 from aerial_train.evaluation.contrast import ContrastReading, contrast_table, contrasts, score_contrasts
 from aerial_train.evaluation.error_sheets import add_error_arguments, check_error_arguments, frame_errors, write_errors
 from aerial_train.evaluation.gather import EPOCH
@@ -48,12 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_run_arguments(parser)
     add_error_arguments(parser)
+    add_write_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the certificate, write what was asked for; return the exit code. Raises AerialError."""
     check_run_arguments(args)
     check_error_arguments(args)
+    check_write_argument(args)
     if args.frames < 1 or args.seed < 0:
         raise UsageError(f"--frames must be at least 1 and --seed at least 0, they are {args.frames} and {args.seed}")
     with open_pair(args) as pair:
@@ -68,7 +76,14 @@ def run(args: argparse.Namespace) -> int:
                 write_errors(args.errors, f"certificate-{name}", found, args.pictures)
         if args.out is not None:
             _report(args, pair, score, by_contrast)
+    if args.write:
+        facts = {"frames": str(args.frames), "seed": str(args.seed), "backgrounds": _folder(args.backgrounds)}
+        write_scores(args, "certificate", pipeline_numbers("certificate", score), facts)
     return 0
+
+
+def _folder(backgrounds: Path | None) -> str:
+    return backgrounds.resolve().name if backgrounds else "procedural terrain"
 
 
 def certificate_scenes(space: LabelSpace, backgrounds: Backgrounds, seed: int) -> FrameScenes:

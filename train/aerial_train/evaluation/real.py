@@ -13,6 +13,13 @@ from aerial_runtime.score import SIZE_BINS_PX, LabelledFrame
 from aerial_train.data.photos import Photo, PhotoSet, check_labels, checked_picture
 from aerial_train.data.progress import progress
 from aerial_train.data.reading import read_photos
+from aerial_train.evaluation.card_scores import (
+    add_write_argument,
+    check_write_argument,
+    crops_numbers,
+    pipeline_numbers,
+    write_scores,
+)
 from aerial_train.evaluation.error_sheets import (
     Error,
     add_error_arguments,
@@ -37,21 +44,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_run_arguments(parser)
     add_error_arguments(parser)
+    add_write_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print scores, write what was asked for; return the exit code. Raises AerialError."""
     check_run_arguments(args)
     check_error_arguments(args)
+    check_write_argument(args)
     sections: list[Section] = []
     numbers: dict[str, Any] = {}
+    for_cards: dict[str, float] = {}
     with open_pair(args) as pair:
         sets = [read_photos(path, pair.label_space) for path in args.data]
         for photos in sets:
             check_labels(photos.photos)
         names = [photos.path.parent.name for photos in sets]  # of the sheets of errors
-        if args.errors is not None and len(set(names)) < len(names):
-            raise UsageError(f"two folders have one name among {', '.join(names)}; write their --errors one by one")
+        if (args.errors is not None or args.write) and len(set(names)) < len(names):
+            raise UsageError(f"two folders have one name among {', '.join(names)}; --errors and --write go by them: "
+                             "measure one by one")  # fmt: skip
         facts = joint_provenance(pair.models, {"data": ", ".join(map(str, args.data))})
         for path, name, photos in zip(args.data, names, sets, strict=True):
             measure = measure_crops if photos.kind == "crops" else measure_frames
@@ -59,10 +70,14 @@ def run(args: argparse.Namespace) -> int:
             say(f"\n{path}\n" + "\n\n".join(map(str, tables)))
             sections.append(Section(str(path), tables=tables))
             numbers[str(path)] = scores
+            numbers_of = crops_numbers if photos.kind == "crops" else pipeline_numbers
+            for_cards |= numbers_of(f"real_{name}", scores)
             for kind, found in errors.items() if args.errors is not None else ():
                 write_errors(args.errors, f"{name}-{kind}", found, args.pictures)
     if args.out is not None:
         write_report(args.out, "The whole pipeline on labelled photographs", facts, sections, {"real": numbers})
+    if args.write:
+        write_scores(args, "real", for_cards, {"data": ", ".join(names)})
     return 0
 
 

@@ -1,0 +1,67 @@
+"""`--write` of what measures a whole pipeline: its figures, and how they were got, in the cards of both checkpoints."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+import msgspec
+
+from aerial_runtime.errors import UsageError
+from aerial_runtime.say import say
+from aerial_train.checkpoint import load_checkpoint, save_checkpoint
+from aerial_train.evaluation.readings import PipelineScore
+from aerial_train.evaluation.real_crops import CropsScore, Manner
+
+
+def add_write_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--write`."""
+    parser.add_argument("--write", action="store_true", help="put the scores into the cards of the checkpoints "
+        "--segmenter and --classifier; export both again afterwards")  # fmt: skip
+
+
+def check_write_argument(args: argparse.Namespace) -> None:
+    """Raise UsageError unless the models can be written to."""
+    files = (args.segmenter, args.classifier)
+    if args.write and any(path is None or path.suffix != ".pt" for path in files):
+        raise UsageError("--write changes checkpoints only: give both --segmenter FILE.pt and --classifier FILE.pt")
+
+
+def pipeline_numbers(prefix: str, score: PipelineScore) -> dict[str, float]:
+    """Return name -> score 0..1, or a frame, of what was found and read on frames."""
+    numbers = {f"{prefix}_recall": score.found / max(1, score.labels), f"{prefix}_extras_a_frame": score.extras_a_frame}
+    for size in score.sizes:
+        if size.labels:
+            upto = "up" if size.upto_px is None else str(size.upto_px - 1)
+            numbers[f"{prefix}_recall_{size.from_px}_{upto}_px"] = size.found / size.labels
+    for name, field in score.attributes.items():
+        numbers[f"{prefix}_{name}_right"] = field.right / field.known
+    if score.fields_known:
+        numbers[f"{prefix}_fields_right"] = score.fields_right / score.fields_known
+    return numbers
+
+
+def crops_numbers(prefix: str, scores: Mapping[Manner, CropsScore]) -> dict[str, float]:
+    """Return name -> accuracy 0..1, mean over the sources, of crops read in each manner."""
+    return {
+        f"{prefix}_{manner}_{head.name}_accuracy": head.accuracy
+        for manner, score in scores.items()
+        for head in score.heads
+    }
+
+
+def write_scores(args: argparse.Namespace, name: str, numbers: Mapping[str, float], facts: Mapping[str, str]) -> None:
+    """Put scores into both checkpoints' cards, and under `measured` of their training what they are of.
+
+    name: of the measurement. facts: no paths of this machine, for cards travel. Raises ModelError, ResourceError.
+    """
+    checkpoints = {path: load_checkpoint(path) for path in (args.segmenter, args.classifier)}
+    facts = {**facts, **{checkpoint.card.kind: checkpoint.card.name for checkpoint in checkpoints.values()}}
+    for path, checkpoint in checkpoints.items():
+        card = checkpoint.card
+        measured = {**card.training.get("measured", {}), name: facts}
+        card = msgspec.structs.replace(
+            card, scores={**card.scores, **numbers}, training={**card.training, "measured": measured}
+        )
+        save_checkpoint(path, checkpoint.network, card)
+    say(f"wrote the cards of {args.segmenter} and {args.classifier}; export both again for what flies")
