@@ -17,6 +17,7 @@ from aerial_runtime.errors import UsageError
 from aerial_runtime.say import say
 from aerial_train.evaluation.choose import Choice, choose_classifier, choose_segmenter
 from aerial_train.evaluation.gather import gather_crops, gather_frames
+from aerial_train.evaluation.legibility import legibility_table
 from aerial_train.evaluation.objects import find_objects, score_sizes
 from aerial_train.evaluation.scores import ClassifierScore, classifier_numbers, score_classifier, segmenter_numbers
 from aerial_train.evaluation.segmentation import score_segmenter
@@ -94,7 +95,8 @@ def evaluate_classifier(args: argparse.Namespace, backend: Backend, source: Sour
     outcomes = gather_crops(backend, source.data, source.count)
     score = _with_limit(score_classifier(outcomes, card.label_space, card.thresholds), source)
     choice = choose_classifier(card, outcomes, score, args.abstain_error, args.others)
-    _print(classifier_tables(score), choice_table(choice, card))
+    letters = legibility_table(outcomes)
+    _print([*classifier_tables(score), *([letters] if letters is not None else [])], choice_table(choice, card))
     if args.out is not None:
         from aerial_train.evaluation.classifier_report import write_classifier_report
 

@@ -46,7 +46,8 @@ class FrameOutcome:
 class CropOutcomes:
     """N crops. probabilities: head -> float [N, K]; target: float [N]; heading, true_heading: float [N, 2] (zeros where
     the model has no heading, or the truth is unknown); labels: head -> int64 [N], negative = not scored (crops that are
-    no targets among them); source_px: float [N]; names, indices: of each crop in its data."""
+    no targets among them); source_px: float [N]; names, indices: of each crop in its data. letters: float [N, 2]:
+    height in the crop and contrast of drawn letters, zeros elsewhere; None where nobody asked."""
 
     probabilities: dict[str, Floats]
     target: Floats
@@ -57,6 +58,7 @@ class CropOutcomes:
     source_px: Floats
     names: list[str]
     indices: list[int]
+    letters: Floats | None = None
 
 
 def gather_frames(backend: Backend, data: FrameData, count: int) -> Iterator[FrameOutcome]:
@@ -84,7 +86,7 @@ def gather_crops(backend: Backend, data: CropData, count: int) -> CropOutcomes:
     space = backend.card.label_space
     heads = [head.name for head in space.heads]
     outputs: dict[str, list[Floats]] = {name: [] for name in (*heads, "target", "heading")}
-    samples: list[tuple[bool, list[int], Floats, float, str]] = []
+    samples: list[tuple[bool, list[int], Floats, float, str, tuple[float, float]]] = []
     with progress("evaluated", count) as show:
         for start in range(0, count, CROPS_AT_ONCE):
             batch = [data.sample(EPOCH, index) for index in range(start, min(count, start + CROPS_AT_ONCE))]
@@ -92,11 +94,19 @@ def gather_crops(backend: Backend, data: CropData, count: int) -> CropOutcomes:
             for name in outputs:
                 outputs[name].append(said[name].copy() if name in said else np.zeros((len(batch), 2), np.float32))
             samples += [
-                (bool(s.is_target), [s.labels[name] for name in heads], s.heading, s.source_px, s.name) for s in batch
+                (
+                    bool(s.is_target),
+                    [s.labels[name] for name in heads],
+                    s.heading,
+                    s.source_px,
+                    s.name,
+                    (s.letter_px, s.letter_levels),
+                )
+                for s in batch
             ]
             show(len(samples))
     joined = {name: np.concatenate(parts) for name, parts in outputs.items()}
-    is_target, labels, headings, sizes, names = zip(*samples, strict=True)
+    is_target, labels, headings, sizes, names, letters = zip(*samples, strict=True)
     real = np.array(is_target)
     return CropOutcomes(
         probabilities={name: joined[name] for name in heads},
@@ -108,4 +118,5 @@ def gather_crops(backend: Backend, data: CropData, count: int) -> CropOutcomes:
         source_px=np.array(sizes, np.float64),
         names=list(names),
         indices=list(range(count)),
+        letters=np.array(letters, np.float64),
     )

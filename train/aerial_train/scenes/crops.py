@@ -23,6 +23,8 @@ from aerial_train.scenes.target import (
     Style,
     at_pixels,
     check_drawable,
+    letter_height,
+    letter_levels,
     letter_up,
     placement,
     sample_look,
@@ -60,7 +62,8 @@ CROP_RECIPES: dict[str, CropRecipe] = {
 class CropSample:
     """image_bgr uint8 [S, S, 3]; labels: head -> class index (-1 unknown, -2 nothing there; -1 if no target);
     heading float32 [2]: unit vector of letter-up, zeros = unknown; source_px: size of the target in the frame;
-    name: file and place in it, or `scenes 12`."""
+    name: file and place in it, or `scenes 12`. Of drawn letters, else 0: letter_px: height in the crop; letter_levels:
+    how far the paint is from the board's, three channels added."""
 
     image_bgr: U8
     is_target: bool
@@ -68,6 +71,8 @@ class CropSample:
     heading: F32
     source_px: float
     name: str = ""
+    letter_px: float = 0.0
+    letter_levels: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,8 @@ class CropScenes:
                 break
         paint(rng, picture, look, homography)
         image = self._finish(expose(rng, picture, recipe.camera, ground))
-        return CropSample(image, True, look.labels, letter_up(look, homography), source, f"scenes {index}")
+        up, height = letter_up(look, homography), letter_height(look, homography) * recipe.size / side
+        return CropSample(image, True, look.labels, up, source, f"scenes {index}", height, letter_levels(look))
 
     def _frame(self, rng: Rng, unit: F32, outline: F32, source: float) -> tuple[int, F32]:
         """Frame a target of `source` pixels as segmenter and cropper would: a box as coarse as cells, slightly off.

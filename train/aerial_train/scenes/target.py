@@ -256,3 +256,16 @@ def letter_up(look: Look, homography: F32) -> F32:
     foot, top = warp(homography, look.letter_up)
     up = top - foot
     return np.asarray(up / max(1e-6, float(np.hypot(*up))), np.float32)
+
+
+def letter_height(look: Look, homography: F32) -> float:
+    """Return the length of the line from the letter's foot to its top after the warp; 0 where there is no letter."""
+    if look.letter_up is None:
+        return 0.0
+    foot, top = warp(homography, look.letter_up)
+    return float(np.hypot(*(top - foot)))
+
+
+def letter_levels(look: Look) -> float:
+    """Return how far the letter's colour is from its board's, differences of the three channels added, 0..765."""
+    return float(np.abs(look.letter_bgr - look.shape_bgr).sum()) if look.letter else 0.0
