@@ -46,7 +46,7 @@ models: setup  ## train, measure and bundle the shipped models in runs/: hours; 
 		--optimizer muon --lr 2.5e-3 --head-weights heading=3 --batch 128 --warm-up 0.03 --epochs 10 --seed 2)
 	$(DEV)/bin/aerial-train evaluate runs/segmenter-3/best.pt scenes --count 1000 $(PHOTOS) --write \
 		--out runs/segmenter-3/report
-	$(DEV)/bin/aerial-train evaluate runs/classifier-3/last.pt scenes --count 10000 $(PHOTOS) --views 4 --others 8 \
+	$(DEV)/bin/aerial-train evaluate runs/classifier-3/last.pt scenes --count 10000 $(PHOTOS) --views 4 \
 		--abstain-error 0.25 --write --out runs/classifier-3/report
 	$(DEV)/bin/aerial-train certificate $(PHOTOS) --segmenter runs/segmenter-3/best.pt \
 		--classifier runs/classifier-3/last.pt --write --out runs/certificate --overwrite

@@ -12,6 +12,7 @@ from aerial_runtime.card import ModelCard, load_label_space
 from aerial_train.checkpoint import classifier_tensors, load_checkpoint, save_checkpoint, segmenter_tensors
 from aerial_train.classifier import Classifier, ClassifierConfig
 from aerial_train.cli import main
+from aerial_train.evaluation import certificate
 from aerial_train.unet import UNet, UNetConfig
 
 SUAS = load_label_space("suas")
@@ -51,13 +52,16 @@ def data(tmp_path):
     return [str(tmp_path / name) for name in rows]
 
 
-def test_certificate_and_real_side_by_side(checkpoints, data, tmp_path, capsys):
+def test_certificate_and_real_side_by_side(checkpoints, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(certificate, "choose_veto", lambda pair, scenes, others: 0.125 * others)
     before = cards(checkpoints)
     assert main(["certificate", "--frames", "1", *checkpoints, "--write"]) == 0
-    assert "export both again" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "export both again" in out and "threshold of target: 1 instead of " in out
     assert main(["real", *data, *checkpoints, "--write"]) == 0
     for old, card in zip(before, cards(checkpoints), strict=True):
-        assert card.weights_sha256 == old.weights_sha256 and card.thresholds == old.thresholds
+        assert card.weights_sha256 == old.weights_sha256 and card.thresholds.mask == old.thresholds.mask
+        assert card.thresholds.target == (1 if card.kind == "classifier" else old.thresholds.target)
         assert card.scores["loss"] == 0.5 and card.training["seed"] == 7
         assert {"certificate_recall", "certificate_extras_a_frame", "real_frames_recall"} <= card.scores.keys()
         assert {"real_frames_recall_25_39_px", "real_crops_whole_shape_accuracy"} <= card.scores.keys()

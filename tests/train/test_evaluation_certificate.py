@@ -11,7 +11,7 @@ from aerial_runtime.card import load_label_space
 from aerial_runtime.contract import Box
 from aerial_train.cli import main
 from aerial_train.data.base import HELD_OUT_SEED_OFFSET
-from aerial_train.evaluation.certificate import EDGES_PX, certificate_scenes, fly_scenes
+from aerial_train.evaluation.certificate import EDGES_PX, certificate_scenes, choose_veto, fly_scenes
 from aerial_train.evaluation.contrast import EDGES, contrast_table, score_contrasts
 from aerial_train.evaluation.pair import Pair
 from aerial_train.evaluation.readings import score_readings
@@ -90,6 +90,20 @@ def test_recall_by_contrast(pair, kit):
     assert len(lines) == 5 and lines[2].split() == ["40-79", "2", "0", "0.0", "0.0-65.8"]
 
 
+def test_the_veto_is_chosen_on_what_the_segmenter_hands_on(pair, kit):
+    """The tiny classifier gives red 1.00 and dim red 0.0x, which the tiny segmenter takes for a board."""
+    dim = (0, 0, 150)
+    scenes = Boards(kit, [(20, 20, 30, RED, 0, False), (100, 20, 30, dim, None, False), (200, 20, 30, RED, 0, False)])
+    chosen = choose_veto(pair, scenes, 8.0, 1)
+    (reading,), _ = fly_scenes(pair, scenes, 1)
+    red, rejected = (
+        [target.confidence for target in reading.seen if (target.box.x != 100) == board] for board in (True, False)
+    )
+    assert max(rejected) < chosen <= min(red)
+    only_boards = Boards(kit, [(20, 20, 30, RED, 0, False)])
+    assert choose_veto(pair, only_boards, 8.0, 1) == pair.conf
+
+
 def test_the_scenes_are_full_size_and_held_out():
     space = load_label_space("suas")
     scenes = certificate_scenes(space, Backgrounds(), seed=3)
@@ -127,7 +141,7 @@ def test_the_same_seed_gives_the_same_certificate(tmp_path, suas_models):
     assert (tmp_path / "a" / "certificate.svg").read_bytes() == (tmp_path / "b" / "certificate.svg").read_bytes()
 
 
-@pytest.mark.parametrize("change", [["--frames", "0"], ["--seed", "-1"], ["--pictures", "0"]])
+@pytest.mark.parametrize("change", [["--frames", "0"], ["--seed", "-1"], ["--pictures", "0"], ["--others", "0"]])
 def test_what_cannot_be(suas_models, capsys, change):
     assert main(["certificate", "--models", str(suas_models), *change]) == 2
     assert f"{change[0]}" in capsys.readouterr().err

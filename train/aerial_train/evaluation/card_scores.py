@@ -50,18 +50,30 @@ def crops_numbers(prefix: str, scores: Mapping[Manner, CropsScore]) -> dict[str,
     }
 
 
-def write_scores(args: argparse.Namespace, name: str, numbers: Mapping[str, float], facts: Mapping[str, str]) -> None:
+def write_scores(
+    args: argparse.Namespace,
+    name: str,
+    numbers: Mapping[str, float],
+    facts: Mapping[str, str],
+    target_threshold: float | None = None,
+) -> None:
     """Put scores into both checkpoints' cards, and under `measured` of their training what they are of.
 
-    name: of the measurement. facts: no paths of this machine, for cards travel. Raises ModelError, ResourceError.
+    name: of the measurement. facts: no paths of this machine, for cards travel. target_threshold: for the classifier's
+    card, None to leave it. Raises ModelError, ResourceError.
     """
     checkpoints = {path: load_checkpoint(path) for path in (args.segmenter, args.classifier)}
     facts = {**facts, **{checkpoint.card.kind: checkpoint.card.name for checkpoint in checkpoints.values()}}
     for path, checkpoint in checkpoints.items():
-        card = checkpoint.card
+        card, thresholds = checkpoint.card, checkpoint.card.thresholds
+        if target_threshold is not None and card.kind == "classifier":
+            thresholds = msgspec.structs.replace(thresholds, target=target_threshold)
         measured = {**card.training.get("measured", {}), name: facts}
         card = msgspec.structs.replace(
-            card, scores={**card.scores, **numbers}, training={**card.training, "measured": measured}
+            card,
+            thresholds=thresholds,
+            scores={**card.scores, **numbers},
+            training={**card.training, "measured": measured},
         )
         save_checkpoint(path, checkpoint.network, card)
     say(f"wrote the cards of {args.segmenter} and {args.classifier}; export both again for what flies")

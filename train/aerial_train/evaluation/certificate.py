@@ -7,14 +7,17 @@ their pictures.
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.errors import UsageError
 from aerial_runtime.say import say
-from aerial_runtime.score import LabelledFrame
+from aerial_runtime.score import LabelledFrame, match_targets, unlabelled
 from aerial_train.data import FrameData
 from aerial_train.data.base import HELD_OUT_SEED_OFFSET
 from aerial_train.data.labels import questions
@@ -26,6 +29,7 @@ from aerial_train.evaluation.card_scores import (
     pipeline_numbers,
     write_scores,
 )
+from aerial_train.evaluation.choose import target_threshold
 from aerial_train.evaluation.contrast import ContrastReading, contrast_table, contrasts, score_contrasts
 from aerial_train.evaluation.error_sheets import add_error_arguments, check_error_arguments, frame_errors, write_errors
 from aerial_train.evaluation.gather import EPOCH
@@ -42,6 +46,7 @@ FRAME_PX: Final = (1920, 1080)
 SIZE_PX: Final = (12.0, 120.0)  # of the drawn targets, log-uniform
 EDGES_PX: Final = (12, 17, 25, 40, 60)  # lower edges of the ranges in the table
 TARGETS, DISTRACTORS = (4, 12), (0, 5)  # a frame: targets more than in flight, to count many; other things as trained
+CHOOSING_FRAMES: Final = 250  # of another seed, which the threshold of `target` is chosen on before
 PLOT: Final = "certificate.svg"
 
 
@@ -55,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser)
     add_error_arguments(parser)
     add_write_argument(parser)
+    add("--others", type=float, default=8.0, metavar="X", help="candidates of your flights that are no target, for "
+        "each that is: --write chooses the threshold of `target` for it (8)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,8 +71,15 @@ def run(args: argparse.Namespace) -> int:
     check_write_argument(args)
     if args.frames < 1 or args.seed < 0:
         raise UsageError(f"--frames must be at least 1 and --seed at least 0, they are {args.frames} and {args.seed}")
+    if not 0 < args.others < math.inf:
+        raise UsageError(f"--others must be more than 0, is {args.others}")
     with open_pair(args) as pair:
-        scenes = certificate_scenes(pair.label_space, open_backgrounds(args.backgrounds, "val"), args.seed)
+        backgrounds = open_backgrounds(args.backgrounds, "val")
+        if args.write:
+            before = pair.conf
+            pair.conf = choose_veto(pair, certificate_scenes(pair.label_space, backgrounds, args.seed + 1), args.others)
+            say(f"threshold of target: {pair.conf:g} instead of {before:g}, chosen on {CHOOSING_FRAMES} other frames")
+        scenes = certificate_scenes(pair.label_space, backgrounds, args.seed)
         readings, levels = fly_scenes(pair, scenes, args.frames)
         score, by_contrast = score_readings(readings, pair.label_space, EDGES_PX), score_contrasts(readings, levels)
         tables = [*pipeline_tables(score, pair.label_space), contrast_table(by_contrast)]
@@ -78,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
             _report(args, pair, score, by_contrast)
     if args.write:
         facts = {"frames": str(args.frames), "seed": str(args.seed), "backgrounds": _folder(args.backgrounds)}
-        write_scores(args, "certificate", pipeline_numbers("certificate", score), facts)
+        write_scores(args, "certificate", pipeline_numbers("certificate", score), facts, pair.conf)
     return 0
 
 
@@ -95,6 +109,24 @@ def certificate_scenes(space: LabelSpace, backgrounds: Backgrounds, seed: int) -
     style = replace(flight.style, no_letter=0.0)
     recipe = replace(flight, size_px=SIZE_PX, targets=TARGETS, distractors=DISTRACTORS, style=style)
     return FrameScenes(space, recipe, backgrounds, seed + HELD_OUT_SEED_OFFSET).with_size(*FRAME_PX)
+
+
+def choose_veto(pair: Pair, scenes: FrameData, others: float, count: int = CHOOSING_FRAMES) -> float:
+    """Return the threshold of `target` for what the segmenter hands on: harder than drawn crops that hold no target.
+
+    others: such candidates that are no target, for each that is. The pair's own threshold where all are of one kind.
+    """
+    readings, _ = fly_scenes(pair, scenes, count)
+    confidences: dict[bool, list[float]] = {True: [], False: []}
+    for reading in readings:
+        matches = match_targets(reading.frame.targets, reading.seen)
+        confidences[True] += [reading.seen[index].confidence for index in matches.values()]
+        extras = unlabelled(reading.frame, reading.seen, matches)
+        confidences[False] += [reading.seen[index].confidence for index in extras]
+    if not all(confidences.values()):
+        return pair.conf
+    is_target = np.repeat([True, False], [len(confidences[True]), len(confidences[False])])
+    return target_threshold(np.array(confidences[True] + confidences[False]), is_target, others)
 
 
 def fly_scenes(pair: Pair, scenes: FrameData, count: int) -> tuple[list[Reading], list[list[float]]]:

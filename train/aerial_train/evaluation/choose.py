@@ -23,8 +23,9 @@ Floats = npt.NDArray[np.floating[Any]]
 Bools = npt.NDArray[np.bool_]
 
 DIGITS: Final = 4  # of a confidence in flight, which a threshold stands against
-# A miss of the segmenter is for ever, a false alarm is left to the classifier: recall counts twice.
-MASK_BETA: Final = 2.0
+# A miss is for ever; a false alarm of the segmenter is left to the classifier, one of the classifier to whoever reads the
+# list of targets. So recall counts twice.
+RECALL_BETA: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,8 @@ class Choice:
     mask: ObjectScore | None = None
 
 
-def choose_classifier(
-    card: ModelCard, outcomes: CropOutcomes, score: ClassifierScore, abstain_error: float, others: float = 1.0
-) -> Choice:
-    """Choose temperatures, the threshold of `target` and those under which each label is withheld.
-
-    others: things that are no target, for each target, that the segmenter hands on in flight.
-    """
+def choose_classifier(card: ModelCard, outcomes: CropOutcomes, score: ClassifierScore, abstain_error: float) -> Choice:
+    """Choose temperatures, the threshold of `target` and those under which each label is withheld."""
     temperature, notes = dict(card.temperature), []
     steps: dict[str, float] = {}
     for item in score.calibration:
@@ -86,7 +82,7 @@ def choose_classifier(
     target = card.thresholds.target
     if 0 < outcomes.is_target[::2].mean() < 1:
         yes = heated(two_classes(outcomes.target), steps.get(TARGET, 1.0))[::2, 1]
-        target = round(target_threshold(yes, outcomes.is_target[::2], others), DIGITS)
+        target = round(target_threshold(yes, outcomes.is_target[::2]), DIGITS)
     else:
         notes.append("target: the crops are all of one kind; its threshold stays")
     thresholds = msgspec.structs.replace(card.thresholds, target=target, abstain=abstain)
@@ -102,14 +98,14 @@ def choose_segmenter(card: ModelCard, frames: Sequence[FrameOutcome], stride: in
         note = f"mask: under {MIN_FIT} labels in one half, or no frame is labelled completely; its threshold stays"
         return Choice(dict(card.temperature), card.thresholds, notes=[note])
     precision, recall = (np.array([getattr(p, name) for p in usable], np.float64) for name in ("precision", "recall"))
-    threshold = best_f(precision, recall, np.array([point.threshold for point in usable]), MASK_BETA)
+    threshold = best_f(precision, recall, np.array([point.threshold for point in usable]), RECALL_BETA)
     thresholds = msgspec.structs.replace(card.thresholds, mask=threshold)
     measured = score_objects(find_objects(rest, threshold, stride), rest)
     return Choice(dict(card.temperature), thresholds, mask=measured)
 
 
 def target_threshold(probability: Floats, is_target: Bools, others: float = 1.0) -> float:
-    """Return the threshold of the best F1 score, were there `others` other things for each target.
+    """Return the threshold of the best F2 score, were there `others` other things for each target.
 
     How frequent they are in flight depends on the ground below, not on the set that is evaluated.
     """
@@ -118,7 +114,7 @@ def target_threshold(probability: Floats, is_target: Bools, others: float = 1.0)
         1 - np.searchsorted(np.sort(part), thresholds) / len(part)
         for part in (probability[is_target], probability[~is_target])
     )
-    return best_f(hits / np.maximum(hits + others * alarms, 1e-12), hits, thresholds, 1.0)
+    return best_f(hits / np.maximum(hits + others * alarms, 1e-12), hits, thresholds, RECALL_BETA)
 
 
 def _abstention(name: str, confidence: Floats, right: Bools, error: float) -> Abstention | None:

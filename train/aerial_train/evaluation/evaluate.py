@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,8 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the checkpoint MODEL; export it again afterwards")  # fmt: skip
     parser.add_argument("--abstain-error", type=float, default=0.05, metavar="X", help="share of wrong answers that is "
         "borne: the thresholds below which labels are withheld are chosen for it, 0..1 (0.05)")  # fmt: skip
-    parser.add_argument("--others", type=float, default=1.0, metavar="X", help="other things that the segmenter hands "
-        "on in flight, for each target: the threshold of `target` is chosen for it (1)")  # fmt: skip
     parser.add_argument("--views", type=int, choices=VIEWS, metavar="N", help="quarter turns of each crop whose "
         "answers are averaged, here and with --write in flight, 1 to 4 (the card's)")  # fmt: skip
 
@@ -53,8 +50,6 @@ def run(args: argparse.Namespace) -> int:
     check_data_arguments(args)
     if not 0 <= args.abstain_error < 1:
         raise UsageError(f"--abstain-error must be within 0..1, is {args.abstain_error}")
-    if not 0 < args.others < math.inf:
-        raise UsageError(f"--others must be more than 0, is {args.others}")
     if args.write and args.model.suffix != ".pt":
         raise UsageError(
             f"--write changes checkpoints only, and {args.model} is none: evaluate the .pt, then export it"
@@ -94,7 +89,7 @@ def evaluate_classifier(args: argparse.Namespace, backend: Backend, source: Sour
     card = backend.card
     outcomes = gather_crops(backend, source.data, source.count)
     score = _with_limit(score_classifier(outcomes, card.label_space, card.thresholds), source)
-    choice = choose_classifier(card, outcomes, score, args.abstain_error, args.others)
+    choice = choose_classifier(card, outcomes, score, args.abstain_error)
     letters = legibility_table(outcomes)
     _print([*classifier_tables(score), *([letters] if letters is not None else [])], choice_table(choice, card))
     if args.out is not None:
