@@ -23,8 +23,8 @@ Floats = npt.NDArray[np.floating[Any]]
 Bools = npt.NDArray[np.bool_]
 
 DIGITS: Final = 4  # of a confidence in flight, which a threshold stands against
-# A miss is for ever; a false alarm of the segmenter is left to the classifier, one of the classifier to who reads the
-# list of targets. So recall counts twice.
+# A miss is for ever; a false alarm is left to the classifier, and after it to whoever reads the list of targets. So
+# recall counts twice.
 RECALL_BETA: Final = 2.0
 
 
