@@ -203,7 +203,7 @@ def test_a_crowd_gets_no_thread_each_and_leaves_none_behind(server):
     deadline = time.monotonic() + 5
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # a thread of an earlier test may have ended meanwhile
     assert ask(server, "/metrics")[0] == 200
 
 
