@@ -102,7 +102,8 @@ def card_lines(card: ModelCard) -> Lines:
         lines.append((f"  {space.heading.name}", f"{len(space.heading.sectors)}: {' '.join(space.heading.sectors)}"))
     lines += [("input", _tensor(spec)) for spec in card.inputs] + [("output", _tensor(spec)) for spec in card.outputs]
     framing = f"a cell per {card.stride} px" if card.kind == "segmenter" else f"crops of {card.crop_size} px"
-    lines.append(("framing", f"{framing}, margin {card.crop_margin:g}"))
+    views = f", {card.views} views" if card.views > 1 else ""
+    lines.append(("framing", f"{framing}, margin {card.crop_margin:g}{views}"))
     thresholds = card.thresholds
     own = f"mask {thresholds.mask:g}" if card.kind == "segmenter" else f"target {thresholds.target:g}"
     lines.append(("thresholds", ", ".join([own, *(f"{name} {at:g}" for name, at in thresholds.abstain.items())])))

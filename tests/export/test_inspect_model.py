@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from aerial_export.inspect_model import inspect
+from aerial_export.inspect_model import card_lines, inspect
 from aerial_runtime.errors import InputError
 
 
@@ -27,7 +27,7 @@ def test_a_graph(exported, name, precision):
 
 def test_a_classifier_costs_by_the_crop(exported):
     text = inspect(exported / "c.onnx", (640, 480))
-    assert "MMAC for a crop" in text and "crops of 24 px, margin 1.3" in text and "shape float32 [crops, 13]" in text
+    assert "MMAC for a crop" in text and "crops of 24 px, margin 1.3\n" in text and "shape float32 [crops, 13]" in text
 
 
 def test_what_is_no_model_is_refused(tmp_path, exported):
@@ -36,3 +36,7 @@ def test_what_is_no_model_is_refused(tmp_path, exported):
     for name, message in (("a.txt", "no model file"), ("none.onnx", "cannot read"), ("cut.onnx", "truncated")):
         with pytest.raises(InputError, match=message):
             inspect(tmp_path / name, (640, 480))
+
+
+def test_views_are_told(kit):
+    assert ("framing", "crops of 16 px, margin 1, 4 views") in card_lines(kit.classifier_card(views=4))

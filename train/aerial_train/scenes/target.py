@@ -251,19 +251,21 @@ def at_pixels(homography: F32, scale: float, x: float, y: float) -> F32:
 
 def letter_up(look: Look, homography: F32) -> F32:
     """Return the unit vector [2] (x right, y down) of letter-up after the warp; zeros where there is no letter."""
-    if look.letter_up is None:
-        return np.zeros(2, np.float32)
-    foot, top = warp(homography, look.letter_up)
-    up = top - foot
-    return np.asarray(up / max(1e-6, float(np.hypot(*up))), np.float32)
+    line = _letter_line(look, homography)
+    return np.asarray(line / max(1e-6, float(np.hypot(*line))), np.float32)
 
 
 def letter_height(look: Look, homography: F32) -> float:
     """Return the length of the line from the letter's foot to its top after the warp; 0 where there is no letter."""
+    return float(np.hypot(*_letter_line(look, homography)))
+
+
+def _letter_line(look: Look, homography: F32) -> F32:
+    """From the middle of the letter's foot to that of its top, [2]; zeros where there is no letter."""
     if look.letter_up is None:
-        return 0.0
+        return np.zeros(2, np.float32)
     foot, top = warp(homography, look.letter_up)
-    return float(np.hypot(*(top - foot)))
+    return np.asarray(top - foot, np.float32)
 
 
 def letter_levels(look: Look) -> float:
