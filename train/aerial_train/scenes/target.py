@@ -34,6 +34,7 @@ class Style:
     letter_height: tuple[float, float] = (0.32, 1.15)  # of the inscribed circle's diameter
     least_letter: float = 0.0  # of the target's size; where a circle is too small for it, the letter nearly fills it
     letter_width: tuple[float, float] = (0.72, 1.35)  # of the letter's own width
+    sprawling: float = 0.25  # share of letters on stars and crosses that reach into the arms, cut off by their edges
     slant: float = 0.25  # share of letters that lean, by up to a quarter of their height
     fit_letter: bool = True  # shrink wide letters until they lie on the board, but for a little
     thin_ink: float = 0.35  # share of letters through which the board shows
@@ -54,11 +55,10 @@ class Style:
 # The published generator: flat colours, fonts alone, nothing on or beside the board. It gives letters 0.4 to 0.99 of
 # the circle "by shape": read here so that no letter is under 0.4 of its target but where the circle is (LOG.md).
 REFERENCE_STYLE = Style(
-    colors=colors.REFERENCE, perspective=0.5, stretch=0.0, strokes=0.0, letter_height=(0.4, 0.99),
-    least_letter=0.4,
-    letter_width=(1.0, 1.0), slant=0.0, fit_letter=False, thin_ink=0.0, no_letter=0.0, turned_letter=0.0, pink=0.0,
-    border=0.0, worn=0.0, texture=0.0, gloss=0.0, folds=0.0, shadow=0.0, grass=0.0, min_contrast=0.0,
-    min_ground_contrast=0.0,
+    colors=colors.REFERENCE, perspective=0.5, stretch=0.0, strokes=0.0, letter_height=(0.4, 0.99), least_letter=0.4,
+    letter_width=(1.0, 1.0), sprawling=0.0, slant=0.0, fit_letter=False, thin_ink=0.0, no_letter=0.0,
+    turned_letter=0.0, pink=0.0, border=0.0, worn=0.0, texture=0.0, gloss=0.0, folds=0.0, shadow=0.0, grass=0.0,
+    min_contrast=0.0, min_ground_contrast=0.0,
 )  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def sample_look(rng: Rng, space: LabelSpace, style: Style) -> Look:
         outline, circle = stretch(rng, shape, outline, circle, style.stretch)
     if style.thin_ink and rng.random() < style.thin_ink:
         letter_bgr = _see_through(rng, letter_bgr, shape_bgr, style.min_contrast)
-    letter, letter_up = _sample_letter(rng, attributes["letter"], circle, style)
+    letter, letter_up = _sample_letter(rng, attributes["letter"], shape, circle, style)
     border = None
     if style.border and rng.random() < style.border:
         border = letter_bgr if rng.random() < 0.5 else rng.uniform(0, 255, 3).astype(np.float32)
@@ -187,9 +187,9 @@ def _make_pink(
 
 
 def _sample_letter(
-    rng: Rng, letter: str | None, circle: tuple[float, float, float], style: Style
+    rng: Rng, letter: str | None, shape: str, circle: tuple[float, float, float], style: Style
 ) -> tuple[tuple[F32, ...], F32 | None]:
-    """Place a letter in its circle; return its contours and the line from its foot to its top."""
+    """Place a letter in its shape's circle; return its contours and the line from its foot to its top."""
     if letter is None:
         return (), None
     fonts = len(FONT_FILES)
@@ -203,7 +203,9 @@ def _sample_letter(
         lean = rng.uniform(-0.25, 0.25) if rng.random() < style.slant else 0.0
         form = np.array(((rng.uniform(*style.letter_width), 0), (-lean, 1)), np.float32)
         contours = tuple(c @ form for c in contours)
-    if style.fit_letter:
+    if shape in ("star", "cross") and style.sprawling and rng.random() < style.sprawling:
+        half = radius * rng.uniform(1.1, 1.5)
+    elif style.fit_letter:
         half_width = max(float(np.abs(c[:, 0]).max()) for c in contours)
         half = min(half, 1.12 * radius / math.hypot(1.0, half_width) * 1.1)
         room = 0.1 * radius + 0.25 * max(0.0, radius - half)  # a small letter may lie well off the middle
