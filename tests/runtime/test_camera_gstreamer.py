@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from aerial_runtime.camera import CameraOptions, open_source
-from aerial_runtime.camera.gstreamer import csi_pipeline, pipeline_words
+from aerial_runtime.camera.gstreamer import CAPS_LINE, csi_pipeline, pipeline_words
 from aerial_runtime.errors import CameraError, InputError, UsageError
 
 PACKAGES = "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
@@ -78,6 +78,14 @@ def test_a_slow_reader_sees_the_newest_picture(tmp_path):
     assert max(behind) < 3
     assert source.dropped == 4  # each time one lay half written in the pipe, and was passed over
     assert frame.index == 8
+
+
+@pytest.mark.parametrize("pad", ["GstQueue:aerial_newest.GstPad:sink", "GstCapsFilter:aerial_pixels.GstPad:src"])
+def test_any_of_our_elements_tells_the_size(pad):
+    """GStreamer drops lines of pads that speak at once: one start in seventy-five had none of the last element."""
+    line = f"/GstPipeline:pipeline0/{pad}: caps = video/x-raw, width=(int)320, height=(int)240, framerate=(fraction)20/1"
+    assert CAPS_LINE.search(line).groups() == ("320", "240")
+    assert not CAPS_LINE.search(line.replace("aerial_", "other_"))  # before the pipeline's end it may be scaled
 
 
 @needs_gstreamer

@@ -33,8 +33,9 @@ from aerial_runtime.errors import CameraError, UsageError
 
 TOOL = "gst-launch-1.0"
 INSTALL = "apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
-CAPS = "aerial_caps"  # the element whose line of `-v` gives the size
-CAPS_LINE = re.compile(CAPS + r"\.GstPad:src: caps = .*width=\(int\)(\d+), height=\(int\)(\d+)")
+# Lines of `-v` that give the size, of any of our elements: GStreamer loses the line of a pad whose caps are set while
+# another thread tells of its own, so the line of one pad alone was missing at one start in seventy-five.
+CAPS_LINE = re.compile(r"aerial_\w+\.GstPad:(?:sink|src): caps = .*width=\(int\)(\d+), height=\(int\)(\d+)")
 BOUNDARY = "aerial"
 HEADER = re.compile(rb"--aerial\r\nContent-Type: [^\r\n]*\r\nContent-Length: (\d+)\r\n\r\n")
 STALE_S = 0.1  # a picture may have waited as long in the pipe before it is passed over for a newer one
@@ -249,8 +250,9 @@ class GstreamerCamera(Source):
 
 def _launch(words: Sequence[str], writing: int) -> subprocess.Popen[str]:
     """Start the pipeline with the frames going to a pipe. Raises UsageError where there is no GStreamer."""
-    newest = ["queue", "leaky=downstream", "max-size-buffers=1", "max-size-bytes=0", "max-size-time=0"]
-    pixels = ["videoconvert", "!", "capsfilter", f"name={CAPS}", "caps=video/x-raw,format=BGR"]
+    newest = ["queue", "name=aerial_newest", "leaky=downstream", "max-size-buffers=1", "max-size-bytes=0", "max-size-time=0"]
+    convert = ["videoconvert", "name=aerial_convert", "!"]
+    pixels = [*convert, "capsfilter", "name=aerial_pixels", "caps=video/x-raw,format=BGR"]
     frames = ["multipartmux", f"boundary={BOUNDARY}", "!", "fdsink", f"fd={writing}", "sync=false"]
     try:
         return subprocess.Popen(
