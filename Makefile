@@ -63,7 +63,8 @@ bench: setup  ## speed of the whole pipeline beside its models, of a video, the 
 	$(DEV)/bin/python tests/bench/bench_record.py
 	$(DEV)/bin/python tests/bench/bench_scenes.py $(PHOTOS)
 
-bench-training: setup  ## speed of training beside its data, 0 to 4 workers: a quarter of an hour
+bench-training: setup  ## speed of training beside its data, 0 to 4 workers, and of Muon: a quarter of an hour
+	$(DEV)/bin/python tests/bench/bench_muon.py
 	$(DEV)/bin/python tests/bench/bench_training.py $(PHOTOS)
 
 soak: setup  ## 100,000 frames with faults through the real daemon, and 10,000 damaged inputs: an hour

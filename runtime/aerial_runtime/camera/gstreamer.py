@@ -250,13 +250,14 @@ class GstreamerCamera(Source):
 
 def _launch(words: Sequence[str], writing: int) -> subprocess.Popen[str]:
     """Start the pipeline with the frames going to a pipe. Raises UsageError where there is no GStreamer."""
-    newest = ["queue", "name=aerial_newest", "leaky=downstream", "max-size-buffers=1", "max-size-bytes=0", "max-size-time=0"]
-    convert = ["videoconvert", "name=aerial_convert", "!"]
-    pixels = [*convert, "capsfilter", "name=aerial_pixels", "caps=video/x-raw,format=BGR"]
+    limits = ["leaky=downstream", "max-size-buffers=1", "max-size-bytes=0", "max-size-time=0"]
+    newest = ["queue", "name=aerial_newest", *limits]
+    pixels = ["videoconvert", "name=aerial_convert", "!", "capsfilter", "name=aerial_pixels"]
+    bgr = "caps=video/x-raw,format=BGR"
     frames = ["multipartmux", f"boundary={BOUNDARY}", "!", "fdsink", f"fd={writing}", "sync=false"]
     try:
         return subprocess.Popen(
-            [TOOL, "-v", *words, "!", *newest, "!", *pixels, "!", *frames],
+            [TOOL, "-v", *words, "!", *newest, "!", *pixels, bgr, "!", *frames],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
