@@ -1,19 +1,24 @@
 """`aerial-train evaluate` as a user runs it: on tiny models whose answers follow from colours."""
 
+import argparse
 import json
 import re
 import shutil
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 import torch
 
-from aerial_runtime.card import ModelCard
+from aerial_runtime.card import ModelCard, Thresholds
 from aerial_train import data as data_package
 from aerial_train.checkpoint import classifier_tensors, load_checkpoint, save_checkpoint
 from aerial_train.classifier import Classifier, ClassifierConfig
 from aerial_train.cli import main
+from aerial_train.evaluation.evaluate import add_arguments, evaluate_segmenter
+from aerial_train.evaluation.sources import open_source
+from aerial_train.torch_backend import open_model
 
 BGR = {"plain": (0, 0, 255), "pink": (200, 0, 255), "orange": (0, 200, 255)}
 
@@ -112,9 +117,26 @@ def test_write_changes_the_card_and_nothing_else(tmp_path, checkpoint, capsys):
     assert "export it again" in capsys.readouterr().out
     # What is written is what evaluating again then finds: nothing is left to be divided by.
     assert main(["evaluate", str(checkpoint), str(data), "--write"]) == 0
-    assert load_checkpoint(checkpoint).card.temperature["kind"] == pytest.approx(
-        after.card.temperature["kind"], rel=1e-3
-    )
+    again = load_checkpoint(checkpoint).card
+    assert again.temperature["kind"] == pytest.approx(after.card.temperature["kind"], rel=1e-3)
+    assert again.scores == pytest.approx(after.card.scores, rel=1e-3)
+
+
+def test_a_segmenters_scores_for_the_card_are_of_the_chosen_threshold(tmp_path, kit):
+    path = kit.build_segmenter(tmp_path / "s.onnx", kit.segmenter_card(thresholds=Thresholds(mask=0.95)))
+    squares = [(20, 20, 40, (0, 0, 200))]  # 0.78 in the map: seen at lower thresholds alone
+    data = write_frames(tmp_path / "frames", kit, [(squares, [(20, 20, 40)], True)] * 64)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    args = parser.parse_args([str(path), str(data)])
+    written = []
+    with open_model(path, "cpu", 1) as backend:
+        for _ in range(2):
+            numbers, choice = evaluate_segmenter(args, backend, open_source(args, backend.card))
+            backend.card = msgspec.structs.replace(backend.card, thresholds=choice.thresholds)
+            written.append((choice.thresholds.mask, numbers))
+    assert written[0][0] < 0.78 and written[0][1]["object_recall"] == 1
+    assert written[1] == written[0]
 
 
 def test_views_are_written_where_they_shall_be(tmp_path, checkpoint):

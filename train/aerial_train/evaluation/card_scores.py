@@ -65,14 +65,16 @@ def write_scores(
     checkpoints = {path: load_checkpoint(path) for path in (args.segmenter, args.classifier)}
     facts = {**facts, **{checkpoint.card.kind: checkpoint.card.name for checkpoint in checkpoints.values()}}
     for path, checkpoint in checkpoints.items():
-        card, thresholds = checkpoint.card, checkpoint.card.thresholds
+        card, thresholds, scores = checkpoint.card, checkpoint.card.thresholds, dict(checkpoint.card.scores)
         if target_threshold is not None and card.kind == "classifier":
             thresholds = msgspec.structs.replace(thresholds, target=target_threshold)
+            for of_another_threshold in ("target_accuracy", "mean_accuracy"):
+                scores.pop(of_another_threshold, None)
         measured = {**card.training.get("measured", {}), name: facts}
         card = msgspec.structs.replace(
             card,
             thresholds=thresholds,
-            scores={**card.scores, **numbers},
+            scores={**scores, **numbers},
             training={**card.training, "measured": measured},
         )
         save_checkpoint(path, checkpoint.network, card)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -89,6 +89,14 @@ def choose_classifier(card: ModelCard, outcomes: CropOutcomes, score: Classifier
     return Choice(temperature, thresholds, abstentions, notes)
 
 
+def as_chosen(card: ModelCard, outcomes: CropOutcomes, choice: Choice) -> CropOutcomes:
+    """Return the outcomes that the model gives with the chosen temperatures. card: that it gave them with."""
+    steps = {name: heat / card.temperature.get(name, 1.0) for name, heat in choice.temperature.items()}
+    probabilities = {name: heated(given, steps.get(name, 1.0)) for name, given in outcomes.probabilities.items()}
+    target = heated(two_classes(outcomes.target), steps.get(TARGET, 1.0))[:, 1]
+    return replace(outcomes, probabilities=probabilities, target=target)
+
+
 def choose_segmenter(card: ModelCard, frames: Sequence[FrameOutcome], stride: int) -> Choice:
     """Choose the mask's threshold: the best F2 score of objects on every other frame."""
     fit, rest = frames[::2], frames[1::2]
@@ -120,7 +128,7 @@ def target_threshold(probability: Floats, is_target: Bools, others: float = 1.0)
 def _abstention(name: str, confidence: Floats, right: Bools, error: float) -> Abstention | None:
     """Return a threshold for the wanted error, None where no threshold keeps to it over MIN_FIT answers: a few right
     answers by chance are no evidence."""
-    rounded = np.round(confidence, DIGITS)
+    rounded = np.round(confidence.astype(np.float64), DIGITS)  # as in flight: a float32 may lie above its decimal
     chosen = coverage_at(rounded[::2], right[::2], error)
     if chosen.coverage * len(rounded[::2]) < MIN_FIT:
         return None

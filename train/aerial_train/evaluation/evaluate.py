@@ -14,12 +14,12 @@ from aerial_runtime.backends.base import Backend
 from aerial_runtime.card import VIEWS
 from aerial_runtime.errors import UsageError
 from aerial_runtime.say import say
-from aerial_train.evaluation.choose import Choice, choose_classifier, choose_segmenter
+from aerial_train.evaluation.choose import Choice, as_chosen, choose_classifier, choose_segmenter
 from aerial_train.evaluation.gather import gather_crops, gather_frames
 from aerial_train.evaluation.legibility import legibility_table
-from aerial_train.evaluation.objects import find_objects, score_sizes
+from aerial_train.evaluation.objects import find_objects, score_objects, score_sizes
 from aerial_train.evaluation.scores import ClassifierScore, classifier_numbers, score_classifier, segmenter_numbers
-from aerial_train.evaluation.segmentation import score_segmenter
+from aerial_train.evaluation.segmentation import cell_histograms, score_cells, score_segmenter
 from aerial_train.evaluation.sources import (
     Source,
     add_data_arguments,
@@ -81,7 +81,9 @@ def evaluate_segmenter(args: argparse.Namespace, backend: Backend, source: Sourc
 
         facts = provenance(backend, source.facts)
         write_segmenter_report(args, card, source, frames, objects, score, sizes, choice, facts)
-    return segmenter_numbers(score), choice
+    threshold = choice.thresholds.mask  # the card's scores are of the thresholds that stand beside them
+    cells = score_cells(cell_histograms(frames), threshold)
+    return segmenter_numbers(cells, score_objects(find_objects(frames, threshold, stride), frames)), choice
 
 
 def evaluate_classifier(args: argparse.Namespace, backend: Backend, source: Source) -> tuple[dict[str, float], Choice]:
@@ -97,7 +99,8 @@ def evaluate_classifier(args: argparse.Namespace, backend: Backend, source: Sour
 
         facts = provenance(backend, source.facts)
         write_classifier_report(args, card, source, outcomes, score, choice, facts)
-    return classifier_numbers(score), choice
+    of_card = score_classifier(as_chosen(card, outcomes, choice), card.label_space, choice.thresholds)
+    return classifier_numbers(of_card), choice
 
 
 def _with_limit(score: ClassifierScore, source: Source) -> ClassifierScore:

@@ -13,9 +13,9 @@ from aerial_runtime.card import LabelSpace, Thresholds
 from aerial_train.evaluation.calibration import Calibration, calibrate, two_classes
 from aerial_train.evaluation.classification import HeadScore, TargetScore, score_head, score_target
 from aerial_train.evaluation.gather import CropOutcomes
-from aerial_train.evaluation.objects import SIZE_EDGES_PX
+from aerial_train.evaluation.objects import SIZE_EDGES_PX, ObjectScore
 from aerial_train.evaluation.orientation import OrientationScore, heading_turns, score_orientation
-from aerial_train.evaluation.segmentation import SegmenterScore
+from aerial_train.evaluation.segmentation import CellScore
 from aerial_train.evaluation.significance import wilson
 
 TARGET: Final = "target"
@@ -120,16 +120,16 @@ def classifier_numbers(score: ClassifierScore) -> dict[str, float]:
     return numbers
 
 
-def segmenter_numbers(score: SegmenterScore) -> dict[str, float]:
+def segmenter_numbers(cells: CellScore, objects: ObjectScore) -> dict[str, float]:
     """Return the scores by the names that training gives them in a card."""
     numbers = {
-        "dice": score.cells.dice,
-        "jaccard": score.cells.jaccard,
-        "pixel_accuracy": score.cells.accuracy,
-        "object_recall": score.objects.recall,
+        "dice": cells.dice,
+        "jaccard": cells.jaccard,
+        "pixel_accuracy": cells.accuracy,
+        "object_recall": objects.recall,
     }
-    if score.objects.precision is not None:
-        numbers["object_precision"] = score.objects.precision
+    if objects.precision is not None:
+        numbers["object_precision"] = objects.precision
     return numbers
 
 
