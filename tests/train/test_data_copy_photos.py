@@ -25,6 +25,17 @@ def test_a_copy_is_a_dataset_with_the_same_labels_and_a_fixed_split(boxes, tmp_p
     assert manifest["statistics"]["classes"]["shape"]["star"] == 4 and manifest["splits"] == {"train": 2, "val": 2}
 
 
+def test_drawn_masks_are_copied_too(tmp_path, photo_kit):
+    path = photo_kit.coco_of(tmp_path / "in", [{"bbox": [50, 40, 30, 20]}], split="train")
+    (path.parent / "masks").mkdir()
+    mask = np.zeros((120, 200), np.uint8)
+    mask[40:60, 50:80] = 255
+    cv2.imwrite(str(path.parent / "masks" / "a_1.png"), mask)
+    assert cli.main(["dataset", "--from", str(path), "--out", str(tmp_path / "out")]) == 0
+    for data in (path, tmp_path / "out"):
+        np.testing.assert_array_equal(photo_kit.whole(data).sample(0, 0).mask, mask)
+
+
 def test_copies_that_cannot_be_leave_nothing_behind(boxes, tmp_path, capsys):
     out = tmp_path / "out"
     (boxes / "b_2.png").write_bytes(b"no picture")

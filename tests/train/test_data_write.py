@@ -13,6 +13,8 @@ from aerial_runtime.errors import InputError, ResourceError
 from aerial_train import cli
 from aerial_train.data import open_crops, open_frames, write_crops, write_frames
 from aerial_train.data.manifest import Manifest, new_folder, write_whole
+from aerial_train.data.opening import open_backgrounds, scene_seed
+from aerial_train.data.splits import is_held_out
 from aerial_train.data.write import write_scenes
 from aerial_train.data.write_crops import CropWriter
 from aerial_train.data.write_frames import FOLDERS, FrameWriter
@@ -88,7 +90,7 @@ def writer_of(kind, folder, ground, val=0.0):
         scenes = CropScenes(SUAS, CROP_RECIPES["flight"], ground)
     manifest = Manifest(kind=kind, recipe="flight", settings=asdict(scenes.recipe), seed=0, label_space=SUAS)
     new_folder(folder, *(FOLDERS if kind == "frames" else ()))
-    return (FrameWriter if kind == "frames" else CropWriter)(scenes, folder, manifest, val)
+    return (FrameWriter if kind == "frames" else CropWriter)(scenes, scenes, folder, manifest, val)
 
 
 @pytest.mark.parametrize(("kind", "count"), [("frames", 17), ("crops", 130)])
@@ -127,6 +129,32 @@ def test_splits_are_written_and_read(tmp_path, ground):
         crops = open_crops(str(tmp_path / "crops"), split=split, **CROPS)
         assert frames.count == crops.count == count
         assert len({crops.sample(0, index).name for index in range(count)}) == count
+
+
+def test_what_is_held_out_is_drawn_on_photos_and_from_seeds_that_no_training_has(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for flight in range(10):
+        for number in range(2):
+            cv2.imwrite(str(photos / f"flight{flight}_{number}.png"), np.full((90, 90, 3), 10 + 20 * flight, np.uint8))
+    words = ("--count", "40", "--val", "0.25", "--seed", "3", "--backgrounds", str(photos))
+    assert cli.main(["dataset", "--out", str(tmp_path / "c"), "--kind", "crops", *words]) == 0
+    assert cli.main(["dataset", "--out", str(tmp_path / "f"), "--size", "64x48", *words]) == 0
+    for split in ("train", "val"):
+        # Row i of the dataset is sample i of the split's own scenes.
+        rows = [index for index in range(40) if is_held_out(index, 0.25) == (split == "val")]
+        seed = scene_seed(3, split)
+        crops = CropScenes(SUAS, CROP_RECIPES["flight"], open_backgrounds(photos, split), seed)
+        packed = open_crops(str(tmp_path / "c"), split=split, **CROPS)
+        read = [packed.sample(0, k) for k in range(len(rows))]
+        drawn = [crops.sample(0, index) for index in rows]
+        found, wanted = ({s.image_bgr.tobytes() for s in some if s.is_target} for some in (read, drawn))
+        assert found == wanted  # what is no target comes turned and mirrored
+        frames = FrameScenes(SUAS, FRAME_RECIPES["flight"], open_backgrounds(photos, split), seed).with_size(64, 48)
+        written = open_frames(str(tmp_path / "f"), split=split, **WHOLE)
+        found = {written.sample(0, k).image_bgr.tobytes() for k in range(len(rows))}
+        assert found == {frames.sample(0, index).image_bgr.tobytes() for index in rows}
+    assert not set(open_backgrounds(photos, "train").photo_files) & set(open_backgrounds(photos, "val").photo_files)
 
 
 def test_manifests_say_what_is_in_it_and_how_it_was_made(tmp_path, ground):
@@ -170,7 +198,7 @@ class Stops:
 @pytest.mark.parametrize(("kind", "left"), [("frames", 16), ("crops", 128)])
 def test_ctrl_c_leaves_a_smaller_dataset(kind, left, tmp_path, ground, capsys):
     writer = writer_of(kind, tmp_path / "d", ground, val=0.25)
-    writer.scenes = Stops(writer.scenes, left + 3, KeyboardInterrupt())
+    writer.scenes = Stops(writer.scenes, left + 2, KeyboardInterrupt())
     assert write_scenes(writer, 200, 1) == 130
     assert f"{left} {kind}, interrupted of 200" in capsys.readouterr().out
     assert not list((tmp_path / "d").rglob("*.part"))

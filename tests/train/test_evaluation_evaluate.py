@@ -154,6 +154,20 @@ def test_segmenters_have_no_views(tmp_path, tiny_models, capsys):
     assert "--views is for classifiers" in capsys.readouterr().err
 
 
+def test_what_is_held_out_is_what_is_measured(tmp_path, kit, checkpoint, capsys):
+    data = write_crops(tmp_path / "crops", ["plain", "pink", "orange"] * 24)
+    rows = json.loads((data / "labels.json").read_text())
+    for number, row in enumerate(rows):
+        row["split"] = "train" if number % 3 else "val"
+    (data / "labels.json").write_text(json.dumps(rows))
+    assert main(["evaluate", str(checkpoint), str(data)]) == 0
+    said = capsys.readouterr().out
+    assert f"measured on 24 pictures of {data}, split val" in said and "24 crops, 24 targets" in said
+    assert main(["evaluate", str(checkpoint), str(data), "--split", "all", "--write"]) == 0
+    said = capsys.readouterr().out
+    assert "72 crops, 72 targets" in said and "if it has, give --split val" in said
+
+
 def test_count_takes_the_first(tmp_path, kit, tiny_models, capsys):
     data = write_crops(tmp_path / "crops", ["plain", "pink", "orange"])
     assert main(["evaluate", str(tiny_models / "classifier.onnx"), str(data), "--count", "2"]) == 0

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from aerial_train.feed import HELD_OUT_EPOCH, EpochSteps, held_out_loader, train_loader
+from aerial_runtime.errors import UsageError
+from aerial_train.feed import HELD_OUT_EPOCH, EpochSteps, Feed, held_out_loader, train_loader
+from aerial_train.fit_segmenter import SegmenterOptions
 
 
 def live_loader(data, batch, steps, workers, **share):
@@ -28,6 +30,14 @@ def test_two_processes_share_every_batch(square_frames):
         assert torch.equal(batch["images"], torch.cat((first["images"], second["images"])))
     shares = [list(held_out_loader(square_frames(), 2, 9, rank, 2)) for rank in (0, 1)]
     assert [[len(batch["images"]) for batch in share] for share in shares] == [[2, 2, 1], [2, 2]]
+
+
+def test_each_process_has_a_share_of_a_small_held_out_set(square_frames):
+    shares = [list(held_out_loader(square_frames(), 16, 5, rank, 4)) for rank in range(4)]
+    assert [sum(len(batch["images"]) for batch in share) for share in shares] == [2, 1, 1, 1]
+    options = SegmenterOptions(name="s", held_out=3, devices=4)
+    with pytest.raises(UsageError, match="3 held-out pictures cannot be shared by 4 processes"):
+        Feed(square_frames(), square_frames(), options)
 
 
 def test_an_interrupted_epoch_goes_on_and_the_next_is_whole(square_frames):

@@ -48,6 +48,18 @@ def test_what_is_taken_for_a_target_becomes_a_dataset(tmp_path, suas_models, emp
     assert sizes == pytest.approx([12, 16, 40], abs=8)
 
 
+def test_the_crops_of_one_flight_are_never_divided(tmp_path, suas_models, kit):
+    flights = {"a": 3, "b": 1}  # red things in each of its two photos
+    for flight, count in flights.items():
+        squares = [(20 + 60 * k, 20, 16, RED) for k in range(count)]
+        for number in range(2):
+            (tmp_path / "empty").mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / "empty" / f"{flight}_{number}.png"), kit.frame(240, 160, *squares))
+    assert main(words(suas_models, tmp_path / "mined", "--empty", tmp_path / "empty", "--above", 0.5)) == 0
+    splits = json.loads((tmp_path / "mined" / "manifest.json").read_text())["splits"]
+    assert sorted(splits.values()) == [2, 6]
+
+
 def test_how_sure_the_classifier_must_be(tmp_path, suas_models, empty, capsys):
     assert main(words(suas_models, tmp_path / "all", "--empty", empty, "--above", 0)) == 0
     assert "4 crops of 3 frames" in capsys.readouterr().out

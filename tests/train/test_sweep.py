@@ -10,9 +10,11 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 
 from aerial_runtime.errors import AerialError
 from aerial_train import sweep
+from aerial_train.cli import main
 from aerial_train.fit import Outcome
 from aerial_train.fit_segmenter import SegmenterOptions
 
@@ -49,11 +51,11 @@ def no_training(monkeypatch):
 
 def work(base, trials, storage=""):
     space = [sweep.Dimension("lr", 1e-4, 1e-2, log=True)]
-    return sweep.work_on_study("segmenter", base, space, storage, trials, True, True)
+    return sweep.work_on_study("segmenter", base, space, storage, trials, True)
 
 
 def study_of(base, storage=""):
-    return sweep.open_study(base, storage, is_alone=True, prune=True)
+    return sweep.open_study(base, storage, prune=True)
 
 
 def test_a_study_ends_with_its_trials_and_grows_when_more_are_asked_for(base, no_training):
@@ -77,6 +79,16 @@ def test_the_same_sweep_alone_gives_the_same_trials(tmp_path, no_training):
         work(given, 3)
         values.append([trial.params["lr"] for trial in study_of(given).trials])
     assert values[0] == values[1] and len(set(values[0])) == 3
+
+
+def test_who_goes_on_with_a_study_tries_nothing_again(tmp_path, no_training):
+    values = []
+    for name, parts in (("whole", (6,)), ("parts", (2, 4, 6))):
+        given = SegmenterOptions(name=name, out=str(tmp_path))
+        for trials in parts:
+            work(given, trials)
+        values.append([trial.params["lr"] for trial in study_of(given).trials])
+    assert values[0] == values[1] and len(set(values[0])) == 6
 
 
 def test_an_interrupted_trial_comes_again_and_resumes_its_run(base, no_training, monkeypatch, capsys):
@@ -103,15 +115,22 @@ def test_the_trial_of_a_killed_worker_is_taken_up(base, no_training):
     assert [name for name, _ in no_training] == ["trial-0000"]
 
 
-def test_options_that_cannot_be_fail_alone(base, no_training, monkeypatch):
+@pytest.mark.parametrize("kind", [AerialError, torch.cuda.OutOfMemoryError])
+def test_options_that_cannot_be_fail_alone(base, no_training, monkeypatch, kind):
     def refuse(options):
-        raise AerialError("this network cannot be built")
+        raise kind("this network cannot be built")
 
     monkeypatch.setattr(sweep, "make_job", refuse)
     assert work(base, 2) == 0
     trials = study_of(base).trials
     assert [trial.state.name for trial in trials] == ["FAIL", "FAIL"]
     assert trials[0].user_attrs[sweep.REASON] == "this network cannot be built"
+
+
+def test_a_sweep_of_runs_on_several_devices_is_refused(tmp_path, capsys):
+    words = ["sweep", "segmenter", "--name", "s", "--out", str(tmp_path), "--search", "lr=1e-3..1e-1:log"]
+    assert main([*words, "--devices", "2", "--accelerator", "cpu"]) == 2
+    assert "see --jobs" in capsys.readouterr().err
 
 
 def test_weak_trials_end_early(base, no_training, monkeypatch):

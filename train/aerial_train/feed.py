@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from aerial_runtime.errors import UsageError
 from aerial_train.options import FitOptions
 
 HELD_OUT_EPOCH = -1
@@ -79,11 +80,20 @@ class _Kept(Dataset[Batch]):
 
 
 class Feed(pl.LightningDataModule):
-    """What a run learns from and is scored on. The held-out set is made once and kept in memory."""
+    """What a run learns from and is scored on. The held-out set is made once and kept in memory.
+
+    Raises UsageError where it has fewer pictures than there are processes to score it.
+    """
 
     def __init__(self, train: TrainingData, held_out: TrainingData, options: FitOptions) -> None:
         super().__init__()
         self.train_data, self.held_out_data, self.options = train, held_out, options
+        self.held_out = min(options.held_out, getattr(held_out, "count", None) or options.held_out)
+        if self.held_out < options.world_size:
+            raise UsageError(
+                f"{self.held_out} held-out pictures cannot be shared by {options.world_size} processes; "
+                "hold out more, or train on fewer --devices and --nodes"
+            )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return this process's loader; a run that was interrupted within an epoch goes on after its last step."""
@@ -99,7 +109,7 @@ class Feed(pl.LightningDataModule):
         return held_out_loader(
             self.held_out_data,
             self.options.batch // self.trainer.world_size,
-            min(self.options.held_out, getattr(self.held_out_data, "count", None) or self.options.held_out),
+            self.held_out,
             self.trainer.global_rank,
             self.trainer.world_size,
         )
@@ -122,7 +132,9 @@ def train_loader(data: TrainingData, steps: EpochSteps, workers: int) -> DataLoa
 def held_out_loader(
     data: TrainingData, batch_size: int, samples: int, rank: int = 0, world_size: int = 1
 ) -> DataLoader[Batch]:
-    """Return a loader of one fixed set, made now and kept in memory; of several processes each has every n-th batch."""
+    """Return a loader of one fixed set, made now and kept in memory; of several processes each has every n-th batch,
+    and at least one: the scores are gathered from all."""
+    batch_size = min(batch_size, samples // world_size)
     starts = range(0, samples, batch_size)[rank::world_size]
     batches = [data.batch(HELD_OUT_EPOCH, range(start, min(start + batch_size, samples))) for start in starts]
     return DataLoader(_Kept([as_tensors(batch) for batch in batches]), batch_size=None)

@@ -8,6 +8,7 @@ training mixes them in: `--data scenes=0.9,mined/=0.1`.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from aerial_train.data.manifest import Manifest, new_folder, write_manifest
 from aerial_train.data.opening import open_backgrounds
 from aerial_train.data.packed import pack
 from aerial_train.data.progress import progress
-from aerial_train.data.splits import VAL_SHARE, is_held_out
+from aerial_train.data.splits import VAL_SHARE, is_held_out, source_of, val_sources
 from aerial_train.data.write import INTERRUPTED
 from aerial_train.data.write_crops import CropFolder
 from aerial_train.evaluation.certificate import DISTRACTORS, FRAME_PX
@@ -66,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     with open_pair(args) as pair:
         settings = {"size": pair.models["classifier"].card.crop_size, "margin": pair.margin, "above": args.above}
         manifest = Manifest(kind="crops", recipe=MINED, settings=settings, seed=args.seed, label_space=pair.label_space)
-        frames = _photos(files) if files else _drawn(pair.label_space, args.backgrounds, args.seed, args.frames)
+        drawn = _drawn(pair.label_space, args.backgrounds, args.seed, args.frames)
+        frames = _photos(files, args.empty, args.seed) if files else drawn
         new_folder(args.out)
         folder = CropFolder(pair.label_space, args.out, manifest)
         total = len(files) or args.frames
@@ -81,18 +83,20 @@ def run(args: argparse.Namespace) -> int:
     return INTERRUPTED if flown < total else 0
 
 
-def _fly(pair: Pair, frames: Iterator[U8], total: int, above: float, folder: CropFolder) -> int:
-    """Write what each frame holds; return how many were flown before Ctrl-C. Raises OSError, AerialError."""
-    flown = found = 0
+def _fly(pair: Pair, frames: Iterator[tuple[U8, bool]], total: int, above: float, folder: CropFolder) -> int:
+    """Write what each frame holds, all of it held out or none: pieces of one parasol are alike.
+
+    Returns how many were flown before Ctrl-C. Raises OSError, AerialError.
+    """
+    flown = 0
     write_manifest(folder.folder, folder.manifest)  # also of what a power cut leaves
     try:
         with progress("flown", total) as show:
-            for image_bgr in frames:
+            for image_bgr, held_out in frames:
                 samples = candidates(pair, image_bgr, above)
                 if samples:
-                    val = [is_held_out(found + k, VAL_SHARE) for k in range(len(samples))]
-                    folder.add(pack(samples, pair.label_space, val))
-                found, flown = found + len(samples), flown + 1
+                    folder.add(pack(samples, pair.label_space, [held_out] * len(samples)))
+                flown += 1
                 show(flown)
     except KeyboardInterrupt:
         pass
@@ -118,17 +122,19 @@ def candidates(pair: Pair, image_bgr: U8, above: float) -> list[CropSample]:
     return samples
 
 
-def _drawn(space: LabelSpace, backgrounds: Path | None, seed: int, count: int) -> Iterator[U8]:
-    """Draw frames as those of the certificate, on the photos of trainings and without targets."""
+def _drawn(space: LabelSpace, backgrounds: Path | None, seed: int, count: int) -> Iterator[tuple[U8, bool]]:
+    """Draw frames as those of the certificate, on the photos of trainings and without targets; some are held out."""
     recipe = replace(FRAME_RECIPES["flight"], targets=(0, 0), distractors=DISTRACTORS)
     scenes = FrameScenes(space, recipe, open_backgrounds(backgrounds, "train"), seed).with_size(*FRAME_PX)
-    return (scenes.sample(0, index).image_bgr for index in range(count))
+    return ((scenes.sample(0, index).image_bgr, is_held_out(index, VAL_SHARE)) for index in range(count))
 
 
-def _photos(files: list[str]) -> Iterator[U8]:
-    """Read photos one by one. Raises InputError."""
-    for file in files:
+def _photos(files: list[str], folder: Path, seed: int) -> Iterator[tuple[U8, bool]]:
+    """Read photos one by one, whole sources of them held out. Raises InputError."""
+    sources = [source_of(str(Path(file).relative_to(folder))) for file in files]
+    val = val_sources(Counter(sources), VAL_SHARE, seed)
+    for file, source in zip(files, sources, strict=True):
         image = cv2.imread(file, cv2.IMREAD_COLOR)
         if image is None:
             raise InputError(f"cannot read {file}; remove or repair it")
-        yield np.asarray(image, np.uint8)
+        yield np.asarray(image, np.uint8), source in val

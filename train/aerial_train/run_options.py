@@ -19,7 +19,8 @@ from aerial_train.choices import nearest
 from aerial_train.options import FitOptions, Options, checked, flag_of, is_main_process
 
 OPTIONS_FILE: Final = "options.json"
-# What may differ in a resumed run: it changes how fast the run is, not what comes out.
+# What may differ in a resumed run: it changes how fast the run is, not what it learns. Losses that look at a batch as a
+# whole see another share of it with another number of devices; a run that must go on elsewhere is worth that.
 FREE_WHEN_RESUMED: Final = ("workers", "threads", "out", "name", "devices", "nodes", "accelerator")
 
 

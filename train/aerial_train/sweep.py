@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as pl
+import numpy as np
 import optuna
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -53,11 +54,13 @@ def run(args: argparse.Namespace) -> int:
     base = options_from(args, kind, is_new_run=False)
     if args.trials < 0 or args.jobs < 1:
         raise UsageError("--trials cannot be negative, and --jobs must be at least 1")
+    if base.world_size > 1:
+        raise UsageError("--devices and --nodes train one run together, a sweep runs many; leave them out, see --jobs")
     dimensions = parse_search(args.search, kind) if args.trials else []
     if args.jobs > 1 and not base.threads:
         base = replace(base, threads=max(1, torch.get_num_threads() // args.jobs))
-    study = open_study(base, args.storage, is_alone=args.jobs == 1, prune=not args.no_prune)
-    work = (args.task, base, dimensions, args.storage, args.trials, args.jobs == 1, not args.no_prune)
+    study = open_study(base, args.storage, prune=not args.no_prune)
+    work = (args.task, base, dimensions, args.storage, args.trials, not args.no_prune)
     code = 0
     if args.jobs == 1:
         code = work_on_study(*work)
@@ -71,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def open_study(base: FitOptions, storage: str, *, is_alone: bool, prune: bool) -> optuna.Study:
+def open_study(base: FitOptions, storage: str, *, prune: bool) -> optuna.Study:
     """Open or begin the study of a sweep. Raises ResourceError where its storage cannot be reached."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -80,8 +83,6 @@ def open_study(base: FitOptions, storage: str, *, is_alone: bool, prune: bool) -
             study_name=base.name,
             direction="maximize",
             load_if_exists=True,
-            # Alone, the same sweep gives the same trials again; workers must not all try the same.
-            sampler=optuna.samplers.TPESampler(seed=base.seed if is_alone else None, constant_liar=not is_alone),
             pruner=optuna.pruners.MedianPruner(n_warmup_steps=base.epochs // 5)
             if prune
             else optuna.pruners.NopPruner(),
@@ -91,13 +92,14 @@ def open_study(base: FitOptions, storage: str, *, is_alone: bool, prune: bool) -
 
 
 def work_on_study(
-    task: str, base: FitOptions, dimensions: Sequence[Dimension], storage: str, trials: int, is_alone: bool, prune: bool
+    task: str, base: FitOptions, dimensions: Sequence[Dimension], storage: str, trials: int, prune: bool
 ) -> int:
     """Run trials until the study has `trials` of them; return 0, or 130 where someone interrupted it."""
-    study = open_study(base, storage, is_alone=is_alone, prune=prune)
+    study = open_study(base, storage, prune=prune)
     _free_orphans(study)
     while sum(map(_counts, study.get_trials(deepcopy=False))) < trials:
         trial = study.ask()
+        study.sampler = _sampler(base.seed, trial.number)
         trial.set_user_attr(WORKER, f"{socket.gethostname()} {os.getpid()}")
         name = str(trial.user_attrs.get(RUN, f"trial-{trial.number:04d}"))
         trial.set_user_attr(RUN, name)
@@ -110,7 +112,7 @@ def work_on_study(
             study.tell(trial, state=TrialState.PRUNED)
             print(f"{name}: ended early, the others were better at this point", flush=True)
             continue
-        except AerialError as error:  # these options cannot be: the next ones may
+        except (AerialError, torch.cuda.OutOfMemoryError) as error:  # these options cannot be: the next ones may
             trial.set_user_attr(REASON, str(error))
             study.tell(trial, state=TrialState.FAIL)
             print(f"{name}: {error}", flush=True)
@@ -154,6 +156,13 @@ class _Report(Callback):
         self.trial.report(keep.last, trainer.current_epoch)
         if self.trial.should_prune():
             raise optuna.TrialPruned
+
+
+def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """Return what draws one trial. A seed for each: whoever goes on with a study, or helps, tries nothing again, and
+    the same sweep alone gives the same trials."""
+    drawn = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+    return optuna.samplers.TPESampler(seed=drawn, constant_liar=True)  # other workers try elsewhere meanwhile
 
 
 def _storage(base: FitOptions, storage: str) -> str | BaseStorage:

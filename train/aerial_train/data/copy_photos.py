@@ -1,4 +1,4 @@
-"""Photos that were labelled elsewhere -> a dataset of frames: pictures copied as they are, labels as COCO JSON."""
+"""Photos that were labelled elsewhere -> a dataset of frames: pictures and drawn masks as they are, labels as COCO."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def copy_photos(path: Path, out: Path, space: LabelSpace, val_share: float, seed
         with progress("copied", len(photos)) as show:
             for number, photo in enumerate(photos, 1):
                 picture = checked_picture(photo)
-                to = out / "images" / photo.name
-                to.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(photo.path, to)
+                _copy(photo.path, out / "images" / photo.name)
+                if photo.mask_path is not None:
+                    _copy(photo.mask_path, (out / "masks" / photo.name).with_suffix(photo.mask_path.suffix))
                 sizes = [(target.labels, max(target.box.width, target.box.height)) for target in photo.targets]
                 statistics.add_frame(sizes, cv2.mean(picture)[:3])
                 show(number)
@@ -62,6 +62,11 @@ def copy_photos(path: Path, out: Path, space: LabelSpace, val_share: float, seed
     sources = len({photo.source for photo in photos})
     say(f"{out}: {len(photos)} photos of {sources} sources, {splits['train']} to train on, {splits['val']} held out")
     return 0
+
+
+def _copy(file: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, to)
 
 
 def _check_names(photos: Sequence[Photo], path: Path) -> None:

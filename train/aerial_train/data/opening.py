@@ -51,7 +51,7 @@ def open_frames(
     def one(part: str) -> FrameData:
         if part == SCENES:
             chosen = chosen_recipe(recipe, FRAME_RECIPES, "frames")
-            scenes = FrameScenes(space, chosen, open_backgrounds(backgrounds, split), _scene_seed(seed, split), stride)
+            scenes = FrameScenes(space, chosen, open_backgrounds(backgrounds, split), scene_seed(seed, split), stride)
             return scenes.with_size(*size) if size is not None else scenes
         photos, real = _photos(Path(part), space, split, seed)
         if photos[0].is_crop:
@@ -86,7 +86,7 @@ def open_crops(
         path = Path(part)
         if part == SCENES:
             chosen = replace(chosen_recipe(recipe, CROP_RECIPES, "crops"), size=crop_size, margin=margin)
-            return CropScenes(space, chosen, open_backgrounds(backgrounds, split), _scene_seed(seed, split))
+            return CropScenes(space, chosen, open_backgrounds(backgrounds, split), scene_seed(seed, split))
         if (path / MANIFEST_FILE).is_file():
             manifest = read_manifest(path)
             if manifest.kind == "crops":
@@ -100,6 +100,14 @@ def open_crops(
     if len(parts) == 1:
         return one(parts[0][0])
     return CropMixture([(one(part), weight) for part, weight in parts], seed)
+
+
+def own_split(path: Path, space: LabelSpace) -> Split:
+    """Return `val` where data on disk says itself which of its pictures are held out, else `all`. Raises InputError."""
+    if (path / MANIFEST_FILE).is_file():
+        return "val" if read_manifest(path).splits.get("val") else "all"
+    given = {photo.split for photo in read_photos(path, space).photos}
+    return "val" if "val" in given and "" not in given else "all"
 
 
 def parse_data(text: str) -> list[tuple[str, float]]:
@@ -167,7 +175,8 @@ def chosen_recipe(name: str, recipes: dict[str, Recipe], kind: str) -> Recipe:
     return recipes[name]
 
 
-def _scene_seed(seed: int, split: Split) -> int:
+def scene_seed(seed: int, split: Split) -> int:
+    """Return the seed of a split's live scenes: what is held out is never what a training has drawn."""
     return seed + HELD_OUT_SEED_OFFSET if split == "val" else seed
 
 

@@ -12,20 +12,20 @@ import math
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aerial_runtime.card import LabelSpace, load_label_space
 from aerial_runtime.errors import AerialError, ResourceError, UsageError
 from aerial_runtime.say import say
+from aerial_train.data.base import Split
 from aerial_train.data.copy_photos import copy_photos
 from aerial_train.data.manifest import Kind, Manifest, new_folder, write_manifest
-from aerial_train.data.opening import chosen_recipe
+from aerial_train.data.opening import chosen_recipe, open_backgrounds, scene_seed
 from aerial_train.data.progress import progress
 from aerial_train.data.rendering import rendered
 from aerial_train.data.splits import VAL_SHARE
 from aerial_train.data.write_crops import CropWriter
 from aerial_train.data.write_frames import FOLDERS, FrameWriter
-from aerial_train.scenes.backgrounds import Backgrounds
 from aerial_train.scenes.crops import CROP_RECIPES, CropScenes
 from aerial_train.scenes.frames import FRAME_RECIPES, FrameScenes
 
@@ -71,15 +71,12 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--count and --workers must be at least 1, they are {count} and {args.workers}")
     if args.val and not 0 < math.floor(count * args.val) < count:
         raise UsageError(f"--val {args.val} of --count {count} leaves one side empty; give more pictures, or --val 0")
-    scenes = _scenes(args, kind, space)
-    manifest = Manifest(
-        kind=kind, recipe=args.recipe or "flight", settings=asdict(scenes.recipe), seed=args.seed, label_space=space
-    )
-    scenes.preload()
-    new_folder(args.out, *(FOLDERS if isinstance(scenes, FrameScenes) else ()))
-    if isinstance(scenes, FrameScenes):
-        return write_scenes(FrameWriter(scenes, args.out, manifest, args.val), count, args.workers or 1)
-    return write_scenes(CropWriter(scenes, args.out, manifest, args.val), count, args.workers or 1)
+    writer = _frame_writer(args, space) if kind == "frames" else _crop_writer(args, space)
+    writer.scenes.preload()
+    if args.val:
+        writer.held_out_scenes.preload()
+    new_folder(args.out, *(FOLDERS if kind == "frames" else ()))
+    return write_scenes(writer, count, args.workers or 1)
 
 
 class Writer(Protocol[Part]):
@@ -104,7 +101,7 @@ class Writer(Protocol[Part]):
         """Write what makes it a dataset."""
 
 
-def write_scenes(writer: Writer[Part], count: int, workers: int) -> int:
+def write_scenes(writer: Writer[Any], count: int, workers: int) -> int:
     """Render and write; return the exit code. Raises AerialError where not all could be written; the rest is kept."""
     failed: OSError | AerialError | None = None
     interrupted = False
@@ -140,17 +137,32 @@ def _refuse(args: argparse.Namespace, names: tuple[str, ...], beside: str) -> No
         raise UsageError(f"{' and '.join(given)} cannot be given with {beside}; leave it out")
 
 
-def _scenes(args: argparse.Namespace, kind: str, space: LabelSpace) -> FrameScenes | CropScenes:
+def _frame_writer(args: argparse.Namespace, space: LabelSpace) -> FrameWriter:
     name = args.recipe or "flight"
-    if kind == "frames":
-        frames = FrameScenes(space, chosen_recipe(name, FRAME_RECIPES, kind), Backgrounds(args.backgrounds), args.seed)
-        return frames if args.size is None else frames.with_size(*parse_size(args.size))
-    recipe = chosen_recipe(name, CROP_RECIPES, kind)
+    recipe = chosen_recipe(name, FRAME_RECIPES, "frames")
+
+    def scenes(split: Split) -> FrameScenes:
+        found = FrameScenes(space, recipe, open_backgrounds(args.backgrounds, split), scene_seed(args.seed, split))
+        return found if args.size is None else found.with_size(*parse_size(args.size))
+
+    train, val = scenes("train"), scenes("val")
+    manifest = Manifest(kind="frames", recipe=name, settings=asdict(train.recipe), seed=args.seed, label_space=space)
+    return FrameWriter(train, val, args.out, manifest, args.val)
+
+
+def _crop_writer(args: argparse.Namespace, space: LabelSpace) -> CropWriter:
+    name = args.recipe or "flight"
+    recipe = chosen_recipe(name, CROP_RECIPES, "crops")
     if args.crop_size is not None:
         recipe = replace(recipe, size=args.crop_size)
     if args.margin is not None:
         recipe = replace(recipe, margin=args.margin)
-    return CropScenes(space, recipe, Backgrounds(args.backgrounds), args.seed)
+    train, val = (
+        CropScenes(space, recipe, open_backgrounds(args.backgrounds, split), scene_seed(args.seed, split))
+        for split in ("train", "val")
+    )
+    manifest = Manifest(kind="crops", recipe=name, settings=asdict(recipe), seed=args.seed, label_space=space)
+    return CropWriter(train, val, args.out, manifest, args.val)
 
 
 def parse_size(text: str) -> tuple[int, int]:

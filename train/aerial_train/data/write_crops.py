@@ -58,15 +58,19 @@ class CropFolder:
 
 
 class CropWriter(CropFolder):
-    """Writes live crops into a folder."""
+    """Writes live crops into a folder; every so many-th is drawn from the scenes that are held out."""
 
     chunk = 64  # crops that a process makes at once
 
-    def __init__(self, scenes: CropScenes, folder: Path, manifest: Manifest, val_share: float) -> None:
+    def __init__(
+        self, scenes: CropScenes, held_out: CropScenes, folder: Path, manifest: Manifest, val_share: float
+    ) -> None:
         super().__init__(scenes.label_space, folder, manifest)
-        self.scenes, self.val_share = scenes, val_share
+        self.scenes, self.held_out_scenes, self.val_share = scenes, held_out, val_share
 
     def make(self, indices: range) -> tuple[U8, CropLabels]:
         """Render some crops, in any process."""
-        samples = [self.scenes.sample(0, index) for index in indices]
-        return pack(samples, self.scenes.label_space, [is_held_out(index, self.val_share) for index in indices])
+        val = [is_held_out(index, self.val_share) for index in indices]
+        scenes = [self.held_out_scenes if held_out else self.scenes for held_out in val]
+        samples = [of.sample(0, index) for of, index in zip(scenes, indices, strict=True)]
+        return pack(samples, self.scenes.label_space, val)

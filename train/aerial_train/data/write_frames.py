@@ -43,12 +43,16 @@ class WrittenFrame:
 
 
 class FrameWriter:
-    """Writes live frames into a folder; what is written by then is a dataset once `finish` has been called."""
+    """Writes live frames into a folder; every so many-th is drawn from the scenes that are held out. What is written
+    by then is a dataset once `finish` has been called."""
 
     chunk = 8  # frames that a process makes at once
 
-    def __init__(self, scenes: FrameScenes, folder: Path, manifest: Manifest, val_share: float) -> None:
-        self.scenes, self.folder, self.manifest, self.val_share = scenes, folder, manifest, val_share
+    def __init__(
+        self, scenes: FrameScenes, held_out: FrameScenes, folder: Path, manifest: Manifest, val_share: float
+    ) -> None:
+        self.scenes, self.held_out_scenes, self.val_share = scenes, held_out, val_share
+        self.folder, self.manifest = folder, manifest
         self.frames: list[WrittenFrame] = []
 
     def make(self, indices: range) -> list[WrittenFrame]:
@@ -79,14 +83,20 @@ class FrameWriter:
                 self._remove_unfinished()
 
     def _write(self, index: int) -> WrittenFrame:
-        sample = self.scenes.sample(0, index)
+        held_out = is_held_out(index, self.val_share)
+        sample = (self.held_out_scenes if held_out else self.scenes).sample(0, index)
         name, space = f"{index:06d}{PICTURE_SUFFIX}", self.scenes.label_space
         _write_picture(self.folder / "images" / name, sample.image_bgr)
         _write_picture((self.folder / "masks" / name).with_suffix(MASK_SUFFIX), sample.mask)
         height, width = sample.mask.shape
-        split = "val" if is_held_out(index, self.val_share) else "train"
         return WrittenFrame(
-            {"file_name": name, "width": width, "height": height, "source": sample.name, "split": split},
+            {
+                "file_name": name,
+                "width": width,
+                "height": height,
+                "source": sample.name,
+                "split": "val" if held_out else "train",
+            },
             [_annotation(target, space, sample.mask) for target in sample.targets],
             [(target.labels, target.size_px) for target in sample.targets],
             cv2.mean(sample.image_bgr)[:3],

@@ -60,6 +60,10 @@ def run(args: argparse.Namespace) -> int:
                 raise UsageError("--views is for classifiers; segmenters see a frame once")
             backend.card = msgspec.structs.replace(backend.card, views=args.views)
         source = open_source(args, backend.card)
+        say(f"measured on {source.count} pictures of {args.data}, split {source.facts['split']}")
+        if args.write and source.facts["split"] != "val":
+            say("warning: what the model may have learnt from is no ground for temperatures and thresholds; if it has, "
+                "give --split val")  # fmt: skip
         evaluate = evaluate_segmenter if backend.card.kind == "segmenter" else evaluate_classifier
         numbers, choice = evaluate(args, backend, source)
     if args.write:

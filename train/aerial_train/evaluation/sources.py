@@ -19,6 +19,7 @@ from aerial_runtime.backends.base import Backend
 from aerial_runtime.card import LabelSpace, ModelCard, load_label_space
 from aerial_runtime.errors import InputError, ResourceError, UsageError
 from aerial_train.data import CropData, FrameData, Split, open_crops, open_frames
+from aerial_train.data.opening import own_split
 
 SCENES: Final = "scenes"
 DRAWN: Final = {"segmenter": 512, "classifier": 4096}  # of endless data, where no --count is given
@@ -41,8 +42,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", metavar="DATA", help="`scenes`, a written dataset, COCO JSON, a YOLO export or a label list")
     add("--count", type=int, metavar="N", help="pictures (all; of `scenes` 512 frames or 4096 crops)")
-    add("--split", choices=("train", "val", "all"), help="part of the data (all; of `scenes` val: the scenes that a "
-        "training with the same --seed is held to)")  # fmt: skip
+    add("--split", choices=("train", "val", "all"), help="part of the data (val where the data says what that is, else "
+        "all; of `scenes` val: the scenes that a training with the same --seed is held to)")  # fmt: skip
     add("--recipe", default="flight", metavar="RECIPE", help="what `scenes` hold: flight, r256, r32 (flight)")
     add("--backgrounds", type=Path, metavar="DIR", help="folder of photos under `scenes`; procedural terrain without")
     add("--seed", type=int, default=0, metavar="N", help="of `scenes`, and of which sources are held out (0)")
@@ -107,7 +108,7 @@ def open_source(args: argparse.Namespace, card: ModelCard) -> Source:
             f"{args.label_space} has other classes; leave it out"
         )
     drawn = args.data == SCENES
-    split: Split = args.split or ("val" if drawn else "all")
+    split: Split = args.split or ("val" if drawn else own_split(Path(args.data), space))
     common: dict[str, Any] = {
         "space": space,
         "split": split,
