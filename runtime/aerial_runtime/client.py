@@ -40,8 +40,10 @@ REFUSALS: Final[dict[int, str]] = {
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "and we do not fit: one end uses keys, the other does not",
 }
 NO_ANSWER: Final[int] = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-# A listener only reads: without these it would never notice that an aircraft has lost its power.
-KEEPALIVE: Final = {
+# A listener only reads: without keep-alive it would never notice that an aircraft has lost its power. And once the link
+# is back, a connection that the kernel tries ever more rarely would keep it waiting for as long as the link was down.
+LINK: Final = {
+    zmq.CONNECT_TIMEOUT: 3000,
     zmq.TCP_KEEPALIVE: 1,
     zmq.TCP_KEEPALIVE_IDLE: 5,
     zmq.TCP_KEEPALIVE_INTVL: 2,
@@ -80,7 +82,7 @@ class Subscriber:
         self._on_trouble = on_trouble
         self._decoders = {topic: msgspec.json.Decoder(_type_of(topic)) for topic in topics}
         self._last: dict[tuple[str, str], tuple[int, bytes]] = {}  # topic, source -> sequence and payload
-        options = KEEPALIVE | _curve_options(server_key, client_keys)
+        options = LINK | _curve_options(server_key, client_keys)
         options |= {zmq.RCVHWM: QUEUE_MESSAGES, zmq.LINGER: 0, zmq.IPV6: int("[" in endpoint)}
         options |= {zmq.RECONNECT_IVL: RECONNECT_MS, zmq.RECONNECT_IVL_MAX: RECONNECT_MAX_MS}
         self._context = zmq.Context()

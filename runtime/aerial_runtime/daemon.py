@@ -13,8 +13,7 @@ from typing import Final
 
 import cv2
 
-from aerial_runtime.camera import open_source
-from aerial_runtime.camera.base import without_password
+from aerial_runtime.camera import open_source, source_name
 from aerial_runtime.capture import Capture
 from aerial_runtime.config import Config, parse_config, toml_of
 from aerial_runtime.console import FlightLog
@@ -76,7 +75,7 @@ def run(config: Config) -> int:
         watchdog = stack.enter_context(Watchdog())
         watchdog.extend_start(START_S)
         faults = stack.enter_context(Faults([parse_fault(text) for text in config.inject]))
-        monitor = HealthMonitor(config.source or without_password(config.camera), utc_ns=faults.utc_ns)
+        monitor = HealthMonitor(config.source or source_name(config.camera), utc_ns=faults.utc_ns)
         stack.enter_context(MachineWatch(monitor.machine, config.output or config.record))
         if config.metrics_port is not None:
             stack.enter_context(MetricsServer(config.metrics_port, monitor))
@@ -87,7 +86,7 @@ def run(config: Config) -> int:
         monitor.loaded(pipeline.provider, pipeline.models)
         open_camera = faults.source(lambda: open_source(config.camera, camera_options(config)))
         capture = stack.enter_context(
-            Capture(open_camera, watch_options(config), monitor, without_password(config.camera), stop)
+            Capture(open_camera, watch_options(config), monitor, source_name(config.camera), stop)
         )
         name = config.source or capture.name
         monitor.named(name)

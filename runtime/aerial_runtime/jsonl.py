@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from aerial_runtime.output_file import OUTPUT, OutputFile, writable
 QUEUE_LINES = 256  # wait while the disk is busy or full: seconds of a flight, a megabyte of memory
 RETRY_S = 1.0  # between two attempts while the disk takes nothing
 POLL_S = 0.1
+SYNC_S = 1.0  # what a battery that is pulled can cost of the file
 CLOSE_S = 1.0  # for what still waits at the end; a pipe that nobody reads would take for ever
 
 
@@ -63,18 +65,23 @@ class JsonlWriter:
 
     def _write_lines(self) -> None:
         """The thread: write every line, however many attempts it takes; at the end one for what is left."""
+        synced, synced_s = 0, time.monotonic()
         while True:
             try:
                 line = self._lines.get(timeout=POLL_S) + b"\n"
             except queue.Empty:
                 if self._closing.is_set():
-                    return
-                continue
-            while not self._file.append(line):
+                    break
+                line = b""
+            while line and not self._file.append(line):
                 if self._closing.is_set():
                     return
                 self._closing.wait(RETRY_S)
-            self._written += 1
+            self._written += bool(line)
+            if self._written > synced and time.monotonic() >= synced_s + SYNC_S:
+                self._file.sync()
+                synced, synced_s = self._written, time.monotonic()
+        self._file.sync()
 
     def close(self) -> None:
         """Write what waits, in CLOSE_S at most, and close the file; the rest counts as unwritten."""

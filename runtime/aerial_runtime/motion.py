@@ -30,7 +30,8 @@ MAX_SCALE = 2.0  # between two frames; more is a mistake
 MIN_COMMON = 4  # targets that must agree for a motion to be read from them alone
 TURN_ERROR = 0.004  # standard error of a measured turn, at least
 MIN_SHARE = 0.6  # of the targets that could agree
-VOTERS = 8  # tracks that propose motions: bounds the cost of a frame full of targets
+VOTERS = 8  # tracks that propose motions
+VOTES = 300_000  # pairs of targets that are looked at for all proposals: bounds the cost of a frame full of targets
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,8 @@ def motion_of_targets(
     if len(rows) == 0 or min(len(old), len(new)) < least:
         return None
     shifts = new[columns] - moved[rows]
+    most = max(1, VOTES // (len(old) * len(new)))  # of a crowd that looks alike those nearest to the guess
+    shifts = shifts[np.abs(shifts).argsort(kind="stable")[:most]]
     # [shifts, N, M]: which target would then be where one was found
     close = (np.abs(moved[None, :, None] + shifts[:, None, None] - new[None, None, :]) < tolerance_px) & alike
     votes = np.minimum(close.any(axis=2).sum(axis=1), close.any(axis=1).sum(axis=1))

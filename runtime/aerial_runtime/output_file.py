@@ -103,12 +103,21 @@ class OutputFile:
         self._tell(None)
         return True
 
+    def sync(self) -> None:
+        """Put what is written on the disk, where it is a file that lies on one."""
+        if self._file is None or not self._is_regular():
+            return
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._tell(error)
+
     def _begin(self) -> FileIO:
         """Return the file, at the first piece new or emptied."""
         if self._file is None:
             self._file = self.path.open("xb", buffering=0)
-            if self._kind.synced:
-                _sync_folder(self.path)
+            with suppress(OSError):  # not every file system can
+                sync_folder(self.path)
         if not self._has_begun:
             self._has_begun = True  # before that, an old file is not ours to cut
             self._cut_partial_piece()
@@ -140,7 +149,7 @@ class OutputFile:
             self._file.close()
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Put the name of a new file on the disk. Raises OSError."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:

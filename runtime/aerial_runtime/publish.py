@@ -24,7 +24,15 @@ LINGER_MS = 200  # at the end, for the last message on its way; delays a stop on
 SEND_QUEUE_MESSAGES = 100  # for each slow listener; beyond it messages are lost, which the sequence shows
 MAX_HEARD_BYTES = 1024  # of what a listener sends, a topic or a handshake. More is no listener, and is cut off
 REPEAT_NS = 1_000_000_000  # a topic is repeated for late joiners at most once in this time
-KEEPALIVE = {zmq.TCP_KEEPALIVE: 1, zmq.TCP_KEEPALIVE_IDLE: 5, zmq.TCP_KEEPALIVE_INTVL: 2, zmq.TCP_KEEPALIVE_CNT: 3}
+# A listener whose link is gone is forgotten in ten seconds: by keep-alive, and while something is on its way, when
+# keep-alive is silent, by how long that stays unanswered.
+FORGET = {
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 5,
+    zmq.TCP_KEEPALIVE_INTVL: 2,
+    zmq.TCP_KEEPALIVE_CNT: 3,
+    zmq.TCP_MAXRT: 10_000,
+}
 ZAP_DOMAIN = "aerial"
 
 
@@ -67,7 +75,7 @@ class Publisher:
         """Open one socket. Every option is set before `bind`: later most have no effect."""
         socket_ = self._context.socket(zmq.XPUB)
         self._sockets.append(socket_)
-        for option, value in KEEPALIVE.items():  # a listener whose link is gone is forgotten in ten seconds
+        for option, value in FORGET.items():
             socket_.set(option, value)
         socket_.set(zmq.SNDHWM, SEND_QUEUE_MESSAGES)
         socket_.set(zmq.LINGER, LINGER_MS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from traceback import clear_frames
 from typing import Final, Protocol
 
 from aerial_runtime.camera import Source
@@ -68,6 +69,8 @@ class Reader:
         try:
             self._read()
         except Exception as error:  # noqa: BLE001 (not swallowed: the owner raises it, or opens the camera anew)
+            # Its traceback would hold the source's last picture, and so the device, until a garbage collection.
+            clear_frames(error.__traceback__)
             self.error = error
         self.is_over = True
         self._owner.over(self)

@@ -26,7 +26,7 @@ SYNC_S: Final = 0.5  # from one chunk to the next; the other half second is for 
 RETRY_S: Final = 1.0  # between two attempts while the disk takes nothing
 POLL_S: Final = 0.1
 CLOSE_S: Final = 5.0  # for what still waits at the end
-PICTURES_SHARE: Final = 0.9  # of the limit; the rest is kept for the messages, which are small
+PICTURES_SHARE: Final = 0.9  # of the queue and of the limit; the rest is kept for the messages, which are small
 # 4/7 of the time of OpenCV's own choice, for an eighth more bytes; its filter came late, older ones pass over the flag.
 PNG_FILTER, PNG_FILTER_UP = 19, 32
 PNG_OPTIONS: Final = (
@@ -64,13 +64,15 @@ class RecordOptions:
 
 @dataclass(frozen=True)
 class _Item:
-    """What waits for the thread. message: of a frame; picture: of the same, a file's bytes or pixels to be encoded."""
+    """What waits for the thread. message: of a frame; picture: of the same, a file's bytes or pixels to be encoded;
+    is_whole: no picture was left out for want of room."""
 
     topic: str
     utc_ns: int
     payload: bytes
     message: Detections | None = None
     picture: bytes | U8 | None = None
+    is_whole: bool = True
 
     @property
     def size_bytes(self) -> int:
@@ -152,20 +154,23 @@ class Recorder:
     def _hand_over(self, item: _Item, wait: bool) -> None:
         if self._closing.is_set():  # a reason that goes at the end
             return
-        size_bytes = item.size_bytes
         with self._lock:
             self._put += 1
-            while self._queue and self._queued_bytes + size_bytes > QUEUE_BYTES and not self._is_broken:
-                if not wait or self._file.failed is not None:
-                    break
+            while wait and not (self._has_room(item) or self._is_broken or self._file.failed is not None):
                 self._lock.wait(POLL_S)
-            else:
-                if not self._is_broken:
-                    self._queue.append(item)
-                    self._queued_bytes += size_bytes
-                    self._lock.notify_all()
+            if not self._has_room(item):
+                item = replace(item, picture=None, is_whole=False)  # what was seen is worth more, and small
+            if self._has_room(item) and not self._is_broken:
+                self._queue.append(item)
+                self._queued_bytes += item.size_bytes
+                self._lock.notify_all()
+                if item.is_whole:
                     return
         self._leave_out()
+
+    def _has_room(self, item: _Item) -> bool:
+        limit_bytes = QUEUE_BYTES if item.picture is None else PICTURES_SHARE * QUEUE_BYTES
+        return not self._queue or self._queued_bytes + item.size_bytes <= limit_bytes
 
     def _leave_out(self) -> None:
         with self._lock:
@@ -237,10 +242,12 @@ class Recorder:
             picture = self._encoder.encode(picture_of(item.message.frame, self._source, data))
             is_whole = self._add([(CAMERA, picture)], item.utc_ns, sequence, round(PICTURES_SHARE * limit_bytes))
             self.pictures += is_whole
+        self.beyond_limit += not is_whole and item.is_whole
+        if not item.is_whole:  # counted when it was handed over
+            return
         if is_whole:
             self._open += 1
         else:
-            self.beyond_limit += 1
             self._leave_out()
 
     def _add(self, messages: list[tuple[str, bytes]], utc_ns: int, sequence: int, limit_bytes: int) -> bool:

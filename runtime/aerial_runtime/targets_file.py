@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from aerial_runtime.contract import DECODE_ERRORS, FlightTargets
 from aerial_runtime.errors import InputError, ResourceError, UsageError
+from aerial_runtime.output_file import sync_folder
 
 PART = ".part"  # behind the name, until the file is whole
 
@@ -34,8 +37,13 @@ class TargetsFile:
     def write(self, flight: FlightTargets) -> None:
         """Write the file, in the place of an old one. Raises ResourceError."""
         try:
-            self._part.write_bytes(msgspec.json.format(msgspec.json.encode(flight), indent=1) + b"\n")
+            with self._part.open("wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(flight), indent=1) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())  # before the name: crews pull the battery right after the landing
             self._part.replace(self._path)
+            with suppress(OSError):  # not every file system can
+                sync_folder(self._path)
         except OSError as error:
             raise self._refusal(error) from error
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aerial_runtime.camera import CameraOptions, open_source
+from aerial_runtime.camera import CameraOptions, open_source, source_name
 from aerial_runtime.camera.demo import demo_source
 from aerial_runtime.errors import CameraError, InputError, UsageError
 
@@ -143,6 +143,20 @@ def test_an_option_that_the_kind_of_source_does_not_have(tmp_path, monkeypatch, 
     (tmp_path / "flight.mp4").write_bytes(b"")
     with pytest.raises(UsageError, match=f"has no {flag}; leave it out"):
         open_source(uri, CameraOptions(**option))
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("3", "video3"),
+        ("/dev/aerial-camera", "aerial-camera"),
+        ("csi://0", "csi0"),
+        ("rtspsrc location=rtsp://h/s user-id=me user-pw=secret ! decodebin", "gstreamer"),
+        ("rtsp://me:secret@10.0.0.2/s", "rtsp://***@10.0.0.2/s"),
+    ],
+)
+def test_a_camera_has_its_name_before_it_is_there(uri, name):
+    assert source_name(uri) == name
 
 
 def test_passwords_do_not_get_into_messages():

@@ -12,7 +12,7 @@ import fake_v4l2
 import numpy as np
 import pytest
 
-from aerial_runtime.camera import CameraOptions, open_source
+from aerial_runtime.camera import CameraOptions, open_source, v4l2
 from aerial_runtime.camera.v4l2_device import V4l2Device
 from aerial_runtime.errors import CameraError, InputError, UsageError
 
@@ -209,6 +209,20 @@ def test_a_camera_that_is_pulled_out(kernel):
         kernel.failure = errno.ENODEV
         with pytest.raises(CameraError, match=r"/dev/video0 is gone .No such device.; check cable and power"):
             next(reader)
+
+
+def test_a_camera_that_is_pulled_out_while_a_picture_is_decoded(kernel, monkeypatch):
+    decode = v4l2._decode
+
+    def pull_out(data, form):
+        kernel.failure = errno.ENODEV
+        return decode(data, form)
+
+    with open_source("0") as source:
+        kernel.send(grey(100), 0)
+        monkeypatch.setattr(v4l2, "_decode", pull_out)
+        with pytest.raises(CameraError, match=r"is gone .No such device.; check cable"):
+            next(iter(source))
 
 
 @pytest.mark.parametrize(

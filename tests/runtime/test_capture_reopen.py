@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -33,6 +35,25 @@ def test_a_lost_camera_is_opened_anew_and_the_index_goes_on(cameras, told, endin
         assert (capture.dropped, capture.unreadable) == (1, 1)
         assert cameras.tries == 5
         assert cameras.opened[0].is_closed.is_set()
+
+
+def test_what_a_lost_camera_gave_last_is_not_kept(cameras, told):
+    """It may be a view into the driver's memory, and would keep the device open and taken."""
+    gc.disable()
+    try:
+        with Capture(cameras.open, QUICK, told):
+            pictures = [noisy(0)]
+            last = weakref.ref(pictures[0])
+
+            def ends():
+                held = pictures.pop()  # noqa: F841 (as a source's own picture is held by its frame)
+                raise CameraError("unplugged")
+
+            cameras.give(ends)
+            told.until_only("camera-lost")
+            until(lambda: last() is None)
+    finally:
+        gc.enable()
 
 
 def test_a_camera_that_could_be_opened_once_is_tried_again_whatever_its_error(cameras, told):

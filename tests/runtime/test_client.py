@@ -246,3 +246,4 @@ def test_a_dead_link_is_noticed(endpoint):
     with Subscriber(endpoint) as subscriber:
         assert subscriber._socket.get(zmq.TCP_KEEPALIVE) == 1
         assert subscriber._socket.get(zmq.TCP_KEEPALIVE_IDLE) <= 10
+        assert 0 < subscriber._socket.get(zmq.CONNECT_TIMEOUT) <= 5000  # else the kernel tries ever more rarely

@@ -53,6 +53,20 @@ def wait_until(is_so):
     raise AssertionError("not within five seconds")
 
 
+def test_lines_are_on_the_disk_within_a_second_and_at_the_end(path, monitor, monkeypatch):
+    monkeypatch.setattr(jsonl, "SYNC_S", 0.2)
+    synced, whole = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_size), whole(file)))
+    with JsonlWriter(path, monitor=monitor) as writer:
+        writer.put(b"{}")
+        wait_until(lambda: 3 in synced)
+        before = len(synced)
+        time.sleep(0.5)
+        assert len(synced) == before  # nothing new: the disk sleeps
+        writer.put(b"[]")
+    assert synced[-1] == 6 == path.stat().st_size
+
+
 def test_an_existing_output_is_kept_unless_told_otherwise(path, monitor):
     path.write_text("old\n")
     with pytest.raises(UsageError, match=r"out\.jsonl exists; give --overwrite"):

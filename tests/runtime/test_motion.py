@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cmath
 import math
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -114,6 +115,18 @@ def test_few_targets_and_two_answers_are_unknown():
     assert motion_of_targets(row, row + 60, all_alike(row, row), Motion(), 44.0) is None
     apart = np.zeros((6, 6), bool)
     assert motion_of_targets(POINTS, POINTS, apart, Motion(), 44.0) is None
+
+
+def test_a_crowd_that_looks_alike_costs_no_more_than_a_frame_may():
+    rng = np.random.default_rng(0)
+    crowd = rng.uniform(0, 3000, 400) + 1j * rng.uniform(0, 2000, 400)
+    tracemalloc.start()
+    try:
+        motion = motion_of_targets(crowd, crowd + 3 + 2j, all_alike(crowd, crowd), Motion(), 4.0)
+        assert tracemalloc.get_traced_memory()[1] < 50e6  # of all proposals at once it would be gigabytes
+    finally:
+        tracemalloc.stop()
+    assert motion is not None and abs(motion.shift - (3 + 2j)) < 0.1  # nearest to the guess
 
 
 def test_labels_tell_equal_rows_apart():

@@ -406,6 +406,6 @@ def test_limits_are_set_before_bind(endpoint, monkeypatch):
     monkeypatch.setattr(zmq.Context, "_socket_class", Recorder)
     with Publisher([endpoint]):
         pass
-    needed = {zmq.SNDHWM, zmq.LINGER, zmq.MAXMSGSIZE, zmq.XPUB_VERBOSE, zmq.TCP_KEEPALIVE}
+    needed = {zmq.SNDHWM, zmq.LINGER, zmq.MAXMSGSIZE, zmq.XPUB_VERBOSE, zmq.TCP_KEEPALIVE, zmq.TCP_MAXRT}
     assert needed <= set(calls[: calls.index("bind")])
     assert calls[-1] == "bind"

@@ -292,7 +292,7 @@ def test_a_short_episode_of_a_full_disk_loses_nothing(path, monitor, recorder_of
 @pytest.mark.parametrize("lossless", [False, True])
 def test_a_long_episode_is_counted_and_holds_up_nobody(path, monitor, recorder_of, monkeypatch, lossless):
     monkeypatch.setattr(record, "RETRY_S", 0.05)
-    monkeypatch.setattr(record, "QUEUE_BYTES", 200_000)
+    monkeypatch.setattr(record, "QUEUE_BYTES", 10_000)
     disk = Disk()
     disk.full = True
     with recorder_of(writing=disk, lossless=lossless) as recorder:
@@ -338,6 +338,20 @@ def test_a_thread_that_cannot_keep_up_holds_up_no_live_flight_and_every_file_fli
     with recorder_of(writing=lambda: time.sleep(0.01), lossless=True, overwrite=True) as recorder:
         fly(recorder, monitor, [frame(index) for index in range(100)])
     assert recorder.unrecorded == 0 and len(pictures(path)) == 100
+
+
+def test_where_there_is_no_room_for_a_picture_its_detections_are_kept(path, monitor, recorder_of, monkeypatch):
+    monkeypatch.setattr(record, "QUEUE_BYTES", 300_000)
+    gate = threading.Event()
+    large = RNG.integers(0, 256, (40, 96, 128, 3), np.uint8)
+    with recorder_of("png", writing=lambda: gate.wait(10)) as recorder:
+        fly(recorder, monitor, [frame(index, image_bgr=large[index]) for index in range(40)])
+        waited = monitor.look().unrecorded
+        gate.set()
+    assert [message["frame"]["index"] for message in read(path, DETECTIONS)] == [*range(40)]
+    assert 0 < len(pictures(path)) == 40 - recorder.unrecorded
+    assert recorder.unrecorded == waited == monitor.look().unrecorded > 20
+    assert recorder.beyond_limit == 0
 
 
 def test_the_limit_holds_pictures_go_first_and_the_flight_goes_on(path, monitor, recorder_of, monkeypatch):

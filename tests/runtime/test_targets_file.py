@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from aerial_runtime.contract import Box, FlightTargets, FusedAttribute, Sighting, TrackedTarget
@@ -32,6 +34,15 @@ def test_an_old_file_is_kept_until_the_new_one_is_whole(tmp_path):
     assert path.read_text() == "old"
     file.write(FLIGHT)
     assert read_targets(path) == FLIGHT
+
+
+def test_it_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, synced = tmp_path / "targets.json", []
+    whole = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append((os.fstat(file).st_size, path.exists())), whole(file)))
+    TargetsFile(path, overwrite=False).write(FLIGHT)
+    assert synced[0] == (path.stat().st_size, False)  # the file itself, whole
+    assert synced[1][1]  # then the folder that holds its name
 
 
 def test_places_that_cannot_be(tmp_path):

@@ -46,12 +46,26 @@ def open_source(uri: str, options: CameraOptions = CameraOptions()) -> Source:  
         raise InputError(f"--camera: {uri!r} cannot be looked up ({reason}); check the path") from error
 
 
+def source_name(uri: str) -> str:
+    """Return what a live source is called in messages, before it is open; of other sources their uri."""
+    scheme, _, rest = uri.partition("://")
+    if " ! " in uri:
+        return "gstreamer"  # a pipeline may hold a password anywhere
+    if re.fullmatch("[0-9]{1,4}", uri):
+        return f"video{int(uri)}"
+    if uri.startswith("/dev/"):
+        return Path(uri).name
+    if scheme.lower() == "csi" and rest.isdigit():
+        return f"csi{int(rest)}"
+    return without_password(uri)
+
+
 def _camera(uri: str, options: CameraOptions) -> Callable[[], Source] | None:
     """Return what opens a live source; None where `uri` is no such thing. Raises UsageError."""
     if " ! " in uri:
         refuse_options("a GStreamer pipeline (it holds its own caps and properties)", options)
         words = pipeline_words(uri)
-        return lambda: GstreamerCamera(words, "gstreamer", options)
+        return lambda: GstreamerCamera(words, source_name(uri), options)
     if re.fullmatch("[0-9]{1,4}", uri) or uri.startswith("/dev/"):
         refuse_options(f"the V4L2 camera {uri}", options, "width", "height", "fps", "pixel_format", "exposure_ms")
         device = Path(f"/dev/video{int(uri)}" if uri.isdigit() else uri)
@@ -61,7 +75,7 @@ def _camera(uri: str, options: CameraOptions) -> Callable[[], Source] | None:
         if not re.fullmatch("[0-9]{1,4}", rest):
             raise UsageError(f"--camera {uri!r} names no CSI camera; give csi:// and its number, such as csi://0")
         refuse_options(f"the CSI camera {uri}", options, "width", "height", "fps", "exposure_ms")
-        return lambda: GstreamerCamera(csi_pipeline(int(rest), options), f"csi{int(rest)}", options)
+        return lambda: GstreamerCamera(csi_pipeline(int(rest), options), source_name(uri), options)
     if scheme.lower() in STREAM_SCHEMES and rest:
         refuse_options(f"the stream {without_password(uri)} (its sender decides)", options)
         return lambda: StreamCamera(uri, options)
@@ -112,4 +126,4 @@ def _open_image(path: Path) -> Source:
     raise InputError(f"{path} is neither an image nor a video by its name; known endings are {known}")
 
 
-__all__ = ["CameraOptions", "Source", "open_source"]
+__all__ = ["CameraOptions", "Source", "open_source", "source_name"]

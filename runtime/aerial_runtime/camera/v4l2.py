@@ -77,7 +77,7 @@ class V4l2Camera(Source):
                     index, sequence = index + step, picture.sequence
                     self.dropped += step - 1
                     frame = self._frame(picture, index)
-                    self._device.give_back(picture)
+                    self._give_back(picture)
             yield frame
 
     def close(self) -> None:
@@ -94,11 +94,20 @@ class V4l2Camera(Source):
                 return None
             while (picture := self._device.take()) is not None:
                 if newest is not None:
-                    self._device.give_back(newest)
+                    self._give_back(newest)
                 newest = picture
         except OSError as error:
-            raise CameraError(f"the camera {self._path} is gone ({error.strerror}); check cable and power") from error
+            raise self._gone(error) from error
         return newest
+
+    def _give_back(self, picture: Picture) -> None:
+        try:
+            self._device.give_back(picture)
+        except OSError as error:
+            raise self._gone(error) from error
+
+    def _gone(self, error: OSError) -> CameraError:
+        return CameraError(f"the camera {self._path} is gone ({error.strerror}); check cable and power")
 
     def _frame(self, picture: Picture, index: int) -> Frame | None:
         """Return a picture as a frame with the driver's time of capture, None (counted) where it is damaged."""

@@ -188,6 +188,8 @@ class V4l2Device:
         with suppress(OSError):
             self._call(kernel.STREAMOFF, ctypes.c_int(kernel.CAPTURE))
         self._maps.clear()  # each map ends when the last picture in it is dropped
+        with suppress(OSError):
+            self._call(kernel.REQBUFS, kernel.Request(type=kernel.CAPTURE, memory=kernel.MAPPED))  # none any more
         os.close(self._descriptor)
         self._descriptor = -1
 
