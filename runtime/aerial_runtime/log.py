@@ -7,6 +7,7 @@ out: a damaged camera gives thirty messages a second, and a log that grows witho
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -15,9 +16,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from aerial_runtime.say import say, utf8
+from aerial_runtime.say import say, takes_a_line, utf8
 
 EVERY_S: Final = 10.0
+CONSOLE_S: Final = 0.1  # that a line waits for a console or pipe that is full
 MAX_KEYS: Final = 1000  # bounds the memory, also where keys are file names
 COMMAND: Final = "aerial-runtime"
 
@@ -79,10 +81,14 @@ def _log(level: int, key: str, text: str) -> None:
 
 
 class _Handler(logging.Handler):
-    """Writes through `say`, so that a pipe that broke or a disk that is full ends nothing."""
+    """Writes through `say`, so that a pipe that broke or a disk that is full ends nothing.
+
+    Where nobody reads the pipe, the line is dropped: whoever logs may hold what the frame path waits for.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record), error=True)
+        if takes_a_line(sys.stderr, CONSOLE_S):
+            say(self.format(record), error=True)
 
 
 class _ConsoleFormatter(logging.Formatter):

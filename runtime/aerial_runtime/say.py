@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from contextlib import suppress
 from typing import TextIO
@@ -22,6 +23,16 @@ def say(line: str, *, error: bool = False) -> bool:
         _silence(stream)
         return False
     return True
+
+
+def takes_a_line(stream: TextIO | None, wait_s: float) -> bool:
+    """Tell whether a line of up to 4 kB can be written within so many seconds without waiting for its reader."""
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno() if stream is not None else -1, select.POLLOUT)
+    except (OSError, ValueError):  # none, closed, or in memory
+        return True
+    return bool(poll.poll(wait_s * 1000))
 
 
 def flush_stdout() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -30,6 +32,25 @@ def test_lines_for_a_person(capsys):
         "aerial-runtime: first frame after 1.2 s",
         "aerial-listen: error: no such endpoint",
     ]
+
+
+def test_a_pipe_that_nobody_reads_holds_up_nobody(monkeypatch):
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    with open(reading, "rb", buffering=0) as far, open(writing, "w") as near:
+        monkeypatch.setattr(sys, "stderr", near)
+        logging_thread = threading.Thread(target=warn, args=("key", "lost"), daemon=True)
+        logging_thread.start()
+        logging_thread.join(5)
+        assert not logging_thread.is_alive()
+        while far.read(1 << 16).endswith(b"x" * 4096) and select.select([far], [], [], 0)[0]:
+            pass
+        warn("another", "heard")
+        assert far.read(1 << 16) == b"aerial-runtime: heard\n"
 
 
 def test_a_program_with_a_log_of_its_own_gets_no_line_twice(capsys):
