@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -51,10 +52,11 @@ def test_pixels_are_those_of_the_pipeline(width, height):
         f" ! video/x-raw,format=RGB,width={width},height={height}"
     )
     with open_source(uri) as source:
-        frames = [frame for frame, _ in zip(source, range(3), strict=False) if frame is not None]
+        frames = list(islice((frame for frame in source if frame is not None), 3))
     assert [frame.image_bgr.shape for frame in frames] == [(height, width, 3)] * 3
-    assert [frame.index for frame in frames] == [0, 1, 2]
-    assert frames[0].name == "gstreamer:0"
+    indices = [frame.index for frame in frames]
+    assert indices == sorted(set(indices))  # a busy machine lets some grow stale
+    assert [frame.name for frame in frames] == [f"gstreamer:{index}" for index in indices]
     assert all((frame.image_bgr == [10, 20, 30]).all() for frame in frames)
     assert source.live
 
