@@ -161,9 +161,19 @@ def test_thin_paint_shows_the_board_but_stays_readable():
     assert min(thin) >= min(Style().min_contrast, min(thick)) - 1
 
 
+def test_letters_reach_into_the_arms_of_stars_and_crosses_alone():
+    def heights(sprawling: float, shapes: set[str]) -> list[float]:
+        style = Style(no_letter=0.0, turned_letter=0.0, slant=0.0, sprawling=sprawling)
+        looks = [sample_look(np.random.default_rng(seed), SUAS, style) for seed in range(200)]
+        return [np.ptp(np.concatenate(look.letter)[:, 1]) for look in looks if look.attributes["shape"] in shapes]
+
+    assert np.median(heights(1.0, {"star", "cross"})) > 1.3 * np.median(heights(0.0, {"star", "cross"}))
+    assert heights(1.0, {"circle", "square"}) == heights(0.0, {"circle", "square"})
+
+
 def test_letters_come_small_and_wide():
     def letters(**style: object) -> list[np.ndarray]:
-        plain = Style(no_letter=0.0, turned_letter=0.0, slant=0.0, **style)
+        plain = Style(no_letter=0.0, turned_letter=0.0, slant=0.0, sprawling=0.0, **style)
         looks = [sample_look(np.random.default_rng(seed), SUAS, plain) for seed in range(40)]
         return [np.ptp(np.concatenate(look.letter), axis=0) for look in looks]
 
