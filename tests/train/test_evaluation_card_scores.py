@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -24,11 +25,17 @@ def checkpoints(tmp_path):
     torch.manual_seed(0)
     config = UNetConfig(filters=(4, 8))
     inputs, outputs = segmenter_tensors(config.output_stride)
-    common = {"label_space": SUAS, "crop_margin": 1.3, "training": {"seed": 7}, "scores": {"loss": 0.5}}
-    card = ModelCard(kind="segmenter", name="s", inputs=inputs, outputs=outputs, stride=config.output_stride, **common)
+    common = {"label_space": SUAS, "crop_margin": 1.3, "training": {"seed": 7}}
+    card = ModelCard(
+        kind="segmenter", name="s", inputs=inputs, outputs=outputs, stride=config.output_stride,
+        scores={"loss": 0.5, "dice": 0.5}, **common,
+    )  # fmt: skip
     save_checkpoint(tmp_path / "s.pt", UNet(config), card)
     inputs, outputs = classifier_tensors(SUAS, 16)
-    card = ModelCard(kind="classifier", name="c", inputs=inputs, outputs=outputs, crop_size=16, **common)
+    card = ModelCard(
+        kind="classifier", name="c", inputs=inputs, outputs=outputs, crop_size=16,
+        scores={"loss": 0.5, "target_accuracy": 0.5}, **common,
+    )  # fmt: skip
     save_checkpoint(tmp_path / "c.pt", Classifier(ClassifierConfig((4,), blocks=1), SUAS), card)
     return ["--segmenter", str(tmp_path / "s.pt"), "--classifier", str(tmp_path / "c.pt")]
 
@@ -53,15 +60,17 @@ def data(tmp_path):
 
 
 def test_certificate_and_real_side_by_side(checkpoints, data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(certificate, "choose_veto", lambda pair, scenes, others: 0.125 * others)
+    monkeypatch.setattr(certificate, "choose_thresholds", lambda pair, scenes, others: (0.35, 0.125 * others))
     before = cards(checkpoints)
     assert main(["certificate", "--frames", "1", *checkpoints, "--write"]) == 0
     out = capsys.readouterr().out
-    assert "export both again" in out and "threshold of target: 1 instead of " in out
+    assert "export both again" in out and "mask 0.35 instead of 0.5, target 1 instead of 0.5" in out
     assert main(["real", *data, *checkpoints, "--write"]) == 0
     for old, card in zip(before, cards(checkpoints), strict=True):
-        assert card.weights_sha256 == old.weights_sha256 and card.thresholds.mask == old.thresholds.mask
-        assert card.thresholds.target == (1 if card.kind == "classifier" else old.thresholds.target)
+        assert card.weights_sha256 == old.weights_sha256
+        changed = {"mask": 0.35} if card.kind == "segmenter" else {"target": 1}
+        assert card.thresholds == msgspec.structs.replace(old.thresholds, **changed)
+        assert "dice" not in card.scores and "target_accuracy" not in card.scores  # those were of other thresholds
         assert card.scores["loss"] == 0.5 and card.training["seed"] == 7
         assert {"certificate_recall", "certificate_extras_a_frame", "real_frames_recall"} <= card.scores.keys()
         assert {"real_frames_recall_25_39_px", "real_crops_whole_shape_accuracy"} <= card.scores.keys()

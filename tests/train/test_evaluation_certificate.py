@@ -11,7 +11,7 @@ from aerial_runtime.card import load_label_space
 from aerial_runtime.contract import Box
 from aerial_train.cli import main
 from aerial_train.data.base import HELD_OUT_SEED_OFFSET
-from aerial_train.evaluation.certificate import EDGES_PX, certificate_scenes, choose_veto, fly_scenes
+from aerial_train.evaluation.certificate import EDGES_PX, MASKS, certificate_scenes, choose_thresholds, fly_scenes
 from aerial_train.evaluation.contrast import EDGES, contrast_table, score_contrasts
 from aerial_train.evaluation.pair import Pair
 from aerial_train.evaluation.readings import score_readings
@@ -94,14 +94,25 @@ def test_the_veto_is_chosen_on_what_the_segmenter_hands_on(pair, kit):
     """The tiny classifier gives red 1.00 and dim red 0.0x, which the tiny segmenter takes for a board."""
     dim = (0, 0, 150)
     scenes = Boards(kit, [(20, 20, 30, RED, 0, False), (100, 20, 30, dim, None, False), (200, 20, 30, RED, 0, False)])
-    chosen = choose_veto(pair, scenes, 8.0, 1)
+    mask, chosen = choose_thresholds(pair, scenes, 8.0, 1)
+    assert mask == pair.mask_threshold  # no other finds more
     (reading,), _ = fly_scenes(pair, scenes, 1)
     red, rejected = (
         [target.confidence for target in reading.seen if (target.box.x != 100) == board] for board in (True, False)
     )
     assert max(rejected) < chosen <= min(red)
     only_boards = Boards(kit, [(20, 20, 30, RED, 0, False)])
-    assert choose_veto(pair, only_boards, 8.0, 1) == pair.conf
+    assert choose_thresholds(pair, only_boards, 8.0, 1) == (pair.mask_threshold, pair.conf)
+
+
+def test_the_mask_is_chosen_for_both_models_together(pair, kit):
+    """At 0.95 the segmenter sees red alone; the classifier would take the paler board for a target too."""
+    pale = (0, 0, 180)
+    scenes = Boards(kit, [(20, 20, 30, RED, 0, False), (100, 20, 30, pale, 0, False), (200, 20, 30, RED, None, False)])
+    mask, conf = choose_thresholds(pair.with_mask(0.95), scenes, 8.0, 1)
+    assert mask == MASKS[0]
+    (reading,), _ = fly_scenes(pair.with_mask(mask), scenes, 1)
+    assert conf == min(target.confidence for target in reading.seen)
 
 
 def test_the_scenes_are_full_size_and_held_out():

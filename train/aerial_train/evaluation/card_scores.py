@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -12,6 +13,12 @@ from aerial_runtime.say import say
 from aerial_train.checkpoint import load_checkpoint, save_checkpoint
 from aerial_train.evaluation.readings import PipelineScore
 from aerial_train.evaluation.real_crops import CropsScore, Manner
+
+# The threshold of each kind of model, and the scores that are of it.
+OF_THRESHOLD: Final = {
+    "segmenter": ("mask", ("dice", "jaccard", "pixel_accuracy", "object_recall", "object_precision")),
+    "classifier": ("target", ("target_accuracy", "mean_accuracy")),
+}
 
 
 def add_write_argument(parser: argparse.ArgumentParser) -> None:
@@ -55,25 +62,26 @@ def write_scores(
     name: str,
     numbers: Mapping[str, float],
     facts: Mapping[str, str],
-    target_threshold: float | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> None:
     """Put scores into both checkpoints' cards, and under `measured` of their training what they are of.
 
-    name: of the measurement. facts: no paths of this machine, for cards travel. target_threshold: for the classifier's
-    card, None to leave it. Raises ModelError, ResourceError.
+    name: of the measurement. facts: no paths of this machine, for cards travel. thresholds: by kind of model, of the
+    mask and of `target`; a card that gets another loses the scores that were of its own. Raises ModelError,
+    ResourceError.
     """
     checkpoints = {path: load_checkpoint(path) for path in (args.segmenter, args.classifier)}
     facts = {**facts, **{checkpoint.card.kind: checkpoint.card.name for checkpoint in checkpoints.values()}}
     for path, checkpoint in checkpoints.items():
-        card, thresholds, scores = checkpoint.card, checkpoint.card.thresholds, dict(checkpoint.card.scores)
-        if target_threshold is not None and card.kind == "classifier":
-            thresholds = msgspec.structs.replace(thresholds, target=target_threshold)
-            for of_another_threshold in ("target_accuracy", "mean_accuracy"):
-                scores.pop(of_another_threshold, None)
+        card, scores = checkpoint.card, dict(checkpoint.card.scores)
+        threshold, of_it = OF_THRESHOLD[card.kind]
+        chosen = msgspec.structs.replace(card.thresholds, **{threshold: thresholds[card.kind]} if thresholds else {})
+        if chosen != card.thresholds:
+            scores = {score: value for score, value in scores.items() if score not in of_it}
         measured = {**card.training.get("measured", {}), name: facts}
         card = msgspec.structs.replace(
             card,
-            thresholds=thresholds,
+            thresholds=chosen,
             scores={**scores, **numbers},
             training={**card.training, "measured": measured},
         )

@@ -10,9 +10,10 @@ import argparse
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.errors import UsageError
@@ -29,7 +30,8 @@ from aerial_train.evaluation.card_scores import (
     pipeline_numbers,
     write_scores,
 )
-from aerial_train.evaluation.choose import target_threshold
+from aerial_train.evaluation.choose import RECALL_BETA
+from aerial_train.evaluation.classification import f_score
 from aerial_train.evaluation.contrast import ContrastReading, contrast_table, contrasts, score_contrasts
 from aerial_train.evaluation.error_sheets import add_error_arguments, check_error_arguments, frame_errors, write_errors
 from aerial_train.evaluation.gather import EPOCH
@@ -42,11 +44,14 @@ from aerial_train.evaluation.sources import add_run_arguments, check_run_argumen
 from aerial_train.scenes.backgrounds import Backgrounds
 from aerial_train.scenes.frames import FRAME_RECIPES, FrameScenes
 
+Floats = npt.NDArray[np.floating[Any]]
+
 FRAME_PX: Final = (1920, 1080)
 SIZE_PX: Final = (12.0, 120.0)  # of the drawn targets, log-uniform
 EDGES_PX: Final = (12, 17, 25, 40, 60)  # lower edges of the ranges in the table
 TARGETS, DISTRACTORS = (4, 12), (0, 5)  # a frame: targets more than in flight, to count many; other things as trained
-CHOOSING_FRAMES: Final = 250  # of another seed, which the threshold of `target` is chosen on before
+CHOOSING_FRAMES: Final = 250  # of another seed, which the thresholds are chosen on before
+MASKS: Final = (0.15, 0.3, 0.45)  # thresholds that are tried beside the card's own: each costs as many frames
 PLOT: Final = "certificate.svg"
 
 
@@ -61,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_error_arguments(parser)
     add_write_argument(parser)
     add("--others", type=float, default=8.0, metavar="X", help="candidates of your flights that are no target, for "
-        "each that is: --write chooses the threshold of `target` for it (8)")  # fmt: skip
+        "each that is: --write chooses the thresholds of the mask and of `target` for it (8)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,9 +81,13 @@ def run(args: argparse.Namespace) -> int:
     with open_pair(args) as pair:
         backgrounds = open_backgrounds(args.backgrounds, "val")
         if args.write:
-            before = pair.conf
-            pair.conf = choose_veto(pair, certificate_scenes(pair.label_space, backgrounds, args.seed + 1), args.others)
-            say(f"threshold of target: {pair.conf:g} instead of {before:g}, chosen on {CHOOSING_FRAMES} other frames")
+            mask, conf = choose_thresholds(
+                pair, certificate_scenes(pair.label_space, backgrounds, args.seed + 1), args.others
+            )
+            say(f"thresholds, chosen on {CHOOSING_FRAMES} other frames: mask {mask:g} instead of "
+                f"{pair.mask_threshold:g}, target {conf:g} instead of {pair.conf:g}")  # fmt: skip
+            pair = pair.with_mask(mask)
+            pair.conf = conf
         scenes = certificate_scenes(pair.label_space, backgrounds, args.seed)
         readings, levels = fly_scenes(pair, scenes, args.frames)
         score, by_contrast = score_readings(readings, pair.label_space, EDGES_PX), score_contrasts(readings, levels)
@@ -92,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
             _report(args, pair, score, by_contrast)
     if args.write:
         facts = {"frames": str(args.frames), "seed": str(args.seed), "backgrounds": _folder(args.backgrounds)}
-        write_scores(args, "certificate", pipeline_numbers("certificate", score), facts, pair.conf)
+        thresholds = {"segmenter": pair.mask_threshold, "classifier": pair.conf}
+        write_scores(args, "certificate", pipeline_numbers("certificate", score), facts, thresholds)
     return 0
 
 
@@ -111,22 +121,40 @@ def certificate_scenes(space: LabelSpace, backgrounds: Backgrounds, seed: int) -
     return FrameScenes(space, recipe, backgrounds, seed + HELD_OUT_SEED_OFFSET).with_size(*FRAME_PX)
 
 
-def choose_veto(pair: Pair, scenes: FrameData, others: float, count: int = CHOOSING_FRAMES) -> float:
-    """Return the threshold of `target` for what the segmenter hands on: harder than drawn crops that hold no target.
+def choose_thresholds(
+    pair: Pair, scenes: FrameData, others: float, count: int = CHOOSING_FRAMES
+) -> tuple[float, float]:
+    """Return the thresholds of the mask and of `target` with which both models together have the best F2 score.
 
-    others: such candidates that are no target, for each that is. The pair's own threshold where all are of one kind.
+    Neither model's own score will do: a segmenter does not know what the classifier rejects, and what it hands on is
+    harder than drawn crops that hold no target. others: candidates that are no target, for each that is, of the pair as
+    it is. Its own thresholds where its candidates are all of one kind, and where no other is better.
     """
-    readings, _ = fly_scenes(pair, scenes, count)
-    confidences: dict[bool, list[float]] = {True: [], False: []}
-    for reading in readings:
+    best, best_f, weight = (pair.mask_threshold, pair.conf), -1.0, 0.0
+    for mask in dict.fromkeys((pair.mask_threshold, *MASKS)):
+        labels, hits, alarms = _confidences(pair.with_mask(mask), scenes, count)
+        if mask == pair.mask_threshold:
+            if not (len(hits) and len(alarms)):
+                return best
+            weight = others * len(hits) / len(alarms)  # of each false alarm
+        thresholds = np.unique(np.concatenate((hits, alarms)))
+        found, false = (len(part) - np.searchsorted(np.sort(part), thresholds) for part in (hits, alarms))
+        f = f_score(found / np.maximum(found + weight * false, 1e-12), found / labels, RECALL_BETA)
+        if f.max() > best_f:
+            best, best_f = (mask, float(thresholds[np.flatnonzero(f == f.max())[-1]])), float(f.max())
+    return best
+
+
+def _confidences(pair: Pair, scenes: FrameData, count: int) -> tuple[int, Floats, Floats]:
+    """Return how many targets count, and the confidences of the candidates on them and of those on nothing."""
+    labels, hits, alarms = 0, [], []
+    for reading in fly_scenes(pair, scenes, count)[0]:
         matches = match_targets(reading.frame.targets, reading.seen)
-        confidences[True] += [reading.seen[index].confidence for index in matches.values()]
-        extras = unlabelled(reading.frame, reading.seen, matches)
-        confidences[False] += [reading.seen[index].confidence for index in extras]
-    if not all(confidences.values()):
-        return pair.conf
-    is_target = np.repeat([True, False], [len(confidences[True]), len(confidences[False])])
-    return target_threshold(np.array(confidences[True] + confidences[False]), is_target, others)
+        scored = [k for k, label in enumerate(reading.frame.targets) if label.scored]
+        labels += len(scored)
+        hits += [reading.seen[matches[k]].confidence for k in scored if k in matches]
+        alarms += [reading.seen[index].confidence for index in unlabelled(reading.frame, reading.seen, matches)]
+    return labels, np.array(hits), np.array(alarms)
 
 
 def fly_scenes(pair: Pair, scenes: FrameData, count: int) -> tuple[list[Reading], list[list[float]]]:

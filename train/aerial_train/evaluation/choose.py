@@ -112,8 +112,8 @@ def choose_segmenter(card: ModelCard, frames: Sequence[FrameOutcome], stride: in
     return Choice(dict(card.temperature), thresholds, mask=measured)
 
 
-def target_threshold(probability: Floats, is_target: Bools, others: float = 1.0) -> float:
-    """Return the threshold of the best F2 score, were there `others` other things for each target.
+def target_threshold(probability: Floats, is_target: Bools) -> float:
+    """Return the threshold of the best F2 score, were there one other thing for each target.
 
     How frequent they are in flight depends on the ground below, not on the set that is evaluated.
     """
@@ -122,7 +122,7 @@ def target_threshold(probability: Floats, is_target: Bools, others: float = 1.0)
         1 - np.searchsorted(np.sort(part), thresholds) / len(part)
         for part in (probability[is_target], probability[~is_target])
     )
-    return best_f(hits / np.maximum(hits + others * alarms, 1e-12), hits, thresholds, RECALL_BETA)
+    return best_f(hits / np.maximum(hits + alarms, 1e-12), hits, thresholds, RECALL_BETA)
 
 
 def _abstention(name: str, confidence: Floats, right: Bools, error: float) -> Abstention | None:

@@ -209,11 +209,16 @@ def precision_recall(scores: Floats, positive: Bools) -> tuple[Floats, Floats, F
 
 def best_f(precision: Floats, recall: Floats, thresholds: Floats, beta: float) -> float:
     """Return the threshold of the best F-beta score, the highest of equals: recall counts beta times precision."""
-    weight = beta * beta
-    below = weight * precision + recall
-    f = np.where(below > 0, (1 + weight) * precision * recall / np.maximum(below, 1e-12), 0.0)
+    f = f_score(precision, recall, beta)
     best = np.flatnonzero(f == f.max())
     return float(thresholds[best[np.argmax(thresholds[best])]])
+
+
+def f_score(precision: Floats, recall: Floats, beta: float) -> Floats:
+    """Return the F-beta scores, 0 where nothing is found."""
+    weight = beta * beta
+    below = weight * precision + recall
+    return np.where(below > 0, (1 + weight) * precision * recall / np.maximum(below, 1e-12), 0.0)
 
 
 def _class_score(name: str, confusion: Ints, index: int) -> ClassScore:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -25,19 +26,25 @@ EVERYTHING: Final = DetectOptions(conf=0.0, abstain={EVERY_HEAD: 0.0})
 class Pair:
     """A segmenter and a classifier, which stay the caller's to close.
 
-    conf, abstain: the cards' thresholds: confidence from which a candidate is a target, and under which a label of a
-    head, or of the heading, is withheld. classify: gives every candidate and every label.
+    mask_threshold, conf, abstain: the cards' thresholds: probability from which a cell belongs to a candidate,
+    confidence from which a candidate is a target, and that under which a label of a head, or of the heading, is
+    withheld. classify: gives every candidate and every label.
     """
 
-    def __init__(self, segmenter: Backend, classifier: Backend) -> None:
-        """Raise ModelError where the two do not belong together."""
+    def __init__(self, segmenter: Backend, classifier: Backend, mask_threshold: float | None = None) -> None:
+        """mask_threshold: None = the card's. Raises ModelError where the two do not belong together."""
         self.models = {"segmenter": segmenter, "classifier": classifier}
         self.label_space = classifier.card.label_space
         self.margin = classifier.card.crop_margin
         self.conf, self.abstain = classifier.card.thresholds.target, Pipeline(segmenter, classifier).abstain
-        self.segment = Segmenter(segmenter)
+        self.mask_threshold = segmenter.card.thresholds.mask if mask_threshold is None else mask_threshold
+        self.segment = Segmenter(segmenter, mask_threshold=mask_threshold)
         self.classify = Classifier(classifier, EVERYTHING.conf, EVERYTHING.abstain)
-        self._pipeline = Pipeline(segmenter, classifier, options=EVERYTHING)
+        self._pipeline = Pipeline(segmenter, classifier, options=replace(EVERYTHING, mask_threshold=mask_threshold))
+
+    def with_mask(self, threshold: float) -> Pair:
+        """Return the same models with another threshold of the mask."""
+        return Pair(self.models["segmenter"], self.models["classifier"], threshold)
 
     def see(self, image_bgr: U8, name: str) -> list[Target]:
         """Return every candidate of a frame, uint8 [H, W, 3], with every label. Raises ModelError."""
