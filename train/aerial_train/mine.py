@@ -67,8 +67,10 @@ def run(args: argparse.Namespace) -> int:
     with open_pair(args) as pair:
         settings = {"size": pair.models["classifier"].card.crop_size, "margin": pair.margin, "above": args.above}
         manifest = Manifest(kind="crops", recipe=MINED, settings=settings, seed=args.seed, label_space=pair.label_space)
-        drawn = _drawn(pair.label_space, args.backgrounds, args.seed, args.frames)
-        frames = _photos(files, args.empty, args.seed) if files else drawn
+        if files:
+            frames = _photos(files, args.empty, args.seed)
+        else:
+            frames = _drawn(pair.label_space, args.backgrounds, args.seed, args.frames)
         new_folder(args.out)
         folder = CropFolder(pair.label_space, args.out, manifest)
         total = len(files) or args.frames

@@ -76,7 +76,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """Return the matrix [M, N] with all singular values near 1: U V^T of U S V^T, by Newton-Schulz iterations.
 
     Each iteration multiplies from the left by a polynomial in x x^T, and all of these commute: so the iterations run on
-    that small square alone, and the long side is multiplied twice instead of three times in each of them.
+    that small square alone, and the long side is multiplied twice in all instead of twice in each of them.
     """
     a, b, c = NEWTON_SCHULZ
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
