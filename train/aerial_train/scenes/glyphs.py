@@ -23,7 +23,7 @@ Glyph = tuple[F32, ...]
 RASTER_PX = 240  # height at which outlines are traced; twice the largest letter that is ever drawn
 
 # (package, folder in it, files): sans, serif, rounded, narrow, hand-lettered; upright weights that a team would print
-# or paint.
+# or paint. New ones go to the end, past REFERENCE_FONTS: what was measured with the others stays comparable.
 FONTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("font_roboto", "files/", ("Roboto-Regular.ttf", "Roboto-Medium.ttf", "Roboto-Bold.ttf", "Roboto-Black.ttf")),
     ("font_lato", "files/", ("Lato-Regular.ttf", "Lato-Bold.ttf", "Lato-Black.ttf")),
@@ -38,10 +38,15 @@ FONTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("font_intuitive", "files/", ("Intuitive.ttf",)),
     ("matplotlib", "mpl-data/fonts/ttf/", ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono-Bold.ttf",
                                            "DejaVuSerif-Bold.ttf", "STIXGeneralBol.ttf")),
+    # What a word processor prints unless told otherwise: thin joints and feet, which blur takes first.
+    ("font_source_serif_pro", "files/", ("SourceSerifPro-Regular.ttf",)),
+    ("font_caladea", "files/", ("Caladea-Regular.ttf",)),
+    ("matplotlib", "mpl-data/fonts/ttf/", ("DejaVuSerif.ttf", "STIXGeneral.ttf")),
 )  # fmt: skip
 FONT_FILES: tuple[tuple[str, str], ...] = tuple(
     (package, folder + name) for package, folder, names in FONTS for name in names
 )
+REFERENCE_FONTS = 25  # of FONT_FILES, from the first: those that the published protocols are measured with here
 
 # Letters as one would lay them in tape: polylines on a grid 4 wide and 6 high, "x,y" pairs, y down; ` / ` stands
 # between the ways in which people lay a letter: corners square or cut, legs upright or slanting, feet and hooks.

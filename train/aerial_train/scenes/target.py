@@ -15,7 +15,7 @@ from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import F32
 from aerial_runtime.errors import InputError
 from aerial_train.scenes import colors
-from aerial_train.scenes.glyphs import FONT_FILES, STROKES, glyph, glyph_variants
+from aerial_train.scenes.glyphs import FONT_FILES, REFERENCE_FONTS, STROKES, glyph, glyph_variants
 from aerial_train.scenes.shapes import SHAPES, stretch
 
 Rng = np.random.Generator
@@ -30,12 +30,14 @@ class Style:
     colors: dict[str, tuple[colors.HslRange, ...]] = field(default_factory=lambda: colors.WIDE)
     perspective: float = 0.16  # how far a corner may move inwards, of the half side
     stretch: float = 0.12  # standard deviation of the log of width over height, where the shape keeps its name
+    fonts: int = len(FONT_FILES)  # how many of the fonts, from the first
     strokes: float = 0.35  # share of letters in tape or paint strokes, the rest are fonts
     letter_height: tuple[float, float] = (0.32, 1.15)  # of the inscribed circle's diameter
     least_letter: float = 0.0  # of the target's size; where a circle is too small for it, the letter nearly fills it
     letter_width: tuple[float, float] = (0.72, 1.35)  # of the letter's own width
     sprawling: float = 0.25  # share of letters on stars and crosses that reach into the arms, cut off by their edges
     slant: float = 0.25  # share of letters that lean, by up to a quarter of their height
+    by_hand: float = 0.3  # share of letters cut or painted by hand: bent by slow waves
     fit_letter: bool = True  # shrink wide letters until they lie on the board, but for a little
     thin_ink: float = 0.35  # share of letters through which the board shows
     no_letter: float = 0.03
@@ -55,10 +57,10 @@ class Style:
 # The published generator: flat colours, fonts alone, nothing on or beside the board. It gives letters 0.4 to 0.99 of
 # the circle "by shape": read here so that no letter is under 0.4 of its target but where the circle is (LOG.md).
 REFERENCE_STYLE = Style(
-    colors=colors.REFERENCE, perspective=0.5, stretch=0.0, strokes=0.0, letter_height=(0.4, 0.99), least_letter=0.4,
-    letter_width=(1.0, 1.0), sprawling=0.0, slant=0.0, fit_letter=False, thin_ink=0.0, no_letter=0.0,
-    turned_letter=0.0, pink=0.0, border=0.0, worn=0.0, texture=0.0, gloss=0.0, folds=0.0, shadow=0.0, grass=0.0,
-    min_contrast=0.0, min_ground_contrast=0.0,
+    colors=colors.REFERENCE, perspective=0.5, stretch=0.0, fonts=REFERENCE_FONTS, strokes=0.0,
+    letter_height=(0.4, 0.99), least_letter=0.4, letter_width=(1.0, 1.0), sprawling=0.0, slant=0.0, by_hand=0.0,
+    fit_letter=False, thin_ink=0.0, no_letter=0.0, turned_letter=0.0, pink=0.0, border=0.0, worn=0.0, texture=0.0,
+    gloss=0.0, folds=0.0, shadow=0.0, grass=0.0, min_contrast=0.0, min_ground_contrast=0.0,
 )  # fmt: skip
 
 
@@ -192,10 +194,11 @@ def _sample_letter(
     """Place a letter in its shape's circle; return its contours and the line from its foot to its top."""
     if letter is None:
         return (), None
-    fonts = len(FONT_FILES)
     stroked = rng.random() < style.strokes
-    variant = int(rng.integers(fonts, glyph_variants())) if stroked else int(rng.integers(fonts))
+    variant = int(rng.integers(len(FONT_FILES), glyph_variants()) if stroked else rng.integers(style.fonts))
     contours = glyph(letter, variant)
+    if style.by_hand and rng.random() < style.by_hand:
+        contours = _bend(rng, contours)
     x, y, radius = circle
     low, high = style.letter_height
     half = radius * rng.uniform(min(0.9 * high, max(low, style.least_letter / radius)), high)
@@ -217,6 +220,20 @@ def _sample_letter(
     shift = np.array((x, y), np.float32)
     up = np.array(((0, 1), (0, -1)), np.float32) @ matrix + shift
     return tuple(c @ matrix + shift for c in contours), up
+
+
+def _bend(rng: Rng, contours: tuple[F32, ...]) -> tuple[F32, ...]:
+    """Displace a letter (height -1..1) by two waves, each at least as long as the letter is high: no stroke closes."""
+    bent = contours
+    for _ in range(2):
+        wave = rng.normal(0, 1, 2)
+        wave *= rng.uniform(1.0, math.pi) / max(1e-6, math.hypot(*wave))
+        phase, push = rng.uniform(0, 2 * math.pi), rng.normal(0, 0.07, 2)
+        bent = tuple(
+            np.asarray(b + np.sin(c @ wave + phase)[:, None] * push, np.float32)
+            for b, c in zip(bent, contours, strict=True)
+        )
+    return bent
 
 
 def _see_through(rng: Rng, letter_bgr: F32, shape_bgr: F32, min_contrast: float) -> F32:
