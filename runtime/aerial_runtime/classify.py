@@ -1,10 +1,10 @@
-"""Candidates -> targets: one batch of crops through the classifier, and one of what may be a target, turned."""
+"""Candidates -> targets: one batch of crops through the classifier, then what is doubtful, framed otherwise."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -21,6 +21,11 @@ from aerial_runtime.views import answers
 DIGITS = 4  # of a confidence: more is noise that every message would carry
 EVERY_HEAD: Final = "*"  # as a head's name: each that has no threshold of its own
 FIRST_CROPS = 16  # room before the buffer grows
+# Confidence of `target` between which a candidate is doubtful: under it hardly any framing helps, over it none must.
+DOUBTFUL: Final = (0.01, 0.98)
+SAME_SHARE: Final = 0.3  # of the smaller of two boxes that the other holds, from which both frame one thing
+
+Reframe = Callable[[Sequence[Candidate]], Sequence[Candidate]]
 
 
 class Classifier:
@@ -49,23 +54,43 @@ class Classifier:
         self._conf = card.thresholds.target if conf is None else conf
         self._crops: U8 = np.empty((FIRST_CROPS, card.crop_size, card.crop_size, 3), np.uint8)
 
-    def __call__(self, image_bgr: U8, candidates: Sequence[Candidate]) -> list[Target]:
-        """Return the targets among the candidates, in their order.
+    def __call__(self, image_bgr: U8, candidates: Sequence[Candidate], reframe: Reframe | None = None) -> list[Target]:
+        """Return the targets among the candidates, in their order, or with `reframe` from top to bottom.
 
-        image_bgr: uint8 [H, W, 3]. Raises ModelError for what the model computes.
+        image_bgr: uint8 [H, W, 3]. reframe: given the doubtful candidates, the likeliest targets first, returns what
+        else may frame them; of those that frame one thing the likeliest target stays. Raises ModelError.
         """
         self.probabilities = {}
         if not candidates:
             return []
-        outputs = answers(self.backend, self._cut(image_bgr, candidates))
+        outputs: Mapping[str, Array] = answers(self.backend, self._cut(image_bgr, candidates))
+        if reframe is not None:
+            candidates, outputs = self._look_again(image_bgr, candidates, outputs, reframe)
         # Thresholds stand against the rounded numbers, those that the message shows.
-        confidences = _probabilities(outputs["target"][:, 0])
+        confidences = _confidences(outputs)
         rows = [row for row, confidence in enumerate(confidences) if confidence >= self._conf]
         self.probabilities = {name: said[rows] for name, said in outputs.items() if name != "target"}
         return [
             Target(candidates[row].box, candidates[row].area_px, confidences[row], attributes)
             for row, attributes in zip(rows, self._attributes(), strict=True)
         ]
+
+    def _look_again(
+        self, image_bgr: U8, candidates: Sequence[Candidate], outputs: Mapping[str, Array], reframe: Reframe
+    ) -> tuple[Sequence[Candidate], Mapping[str, Array]]:
+        """Return the candidates and what is said of them, the doubtful ones in their best framing."""
+        confidences = _confidences(outputs)
+        doubtful = [row for row, confidence in enumerate(confidences) if DOUBTFUL[0] <= confidence < DOUBTFUL[1]]
+        doubtful.sort(key=lambda row: -confidences[row])
+        others = reframe([candidates[row] for row in doubtful]) if doubtful else []
+        if not others:
+            return candidates, outputs
+        first = {name: said.copy() for name, said in outputs.items()}  # they are valid until the next call
+        again = answers(self.backend, self._cut(image_bgr, others))
+        outputs = {name: np.concatenate((said, again[name])) for name, said in first.items()}
+        every = [*candidates, *others]
+        rows = _best_framings(every, _confidences(outputs), len(candidates))
+        return [every[row] for row in rows], {name: said[rows] for name, said in outputs.items()}
 
     def _cut(self, image_bgr: U8, candidates: Sequence[Candidate]) -> U8:
         """Return the crops, uint8 [N, S, S, 3], in a buffer that the next call reuses."""
@@ -87,6 +112,24 @@ class Classifier:
             vectors, under = self.probabilities["heading"].tolist(), self.abstain[heading.name]
             columns[heading.name] = [heading_attribute(vector, heading, under) for vector in vectors]
         return [dict(zip(columns, attributes, strict=True)) for attributes in zip(*columns.values(), strict=True)]
+
+
+def _best_framings(candidates: Sequence[Candidate], confidences: Sequence[float], first: int) -> list[int]:
+    """Return the rows of the candidates, from top to bottom, without those that a likelier one frames better.
+
+    The `first` candidates are of one mask and never drive each other out: they are things of their own.
+    """
+    kept: list[int] = []
+    for row in sorted(range(len(candidates)), key=lambda row: (-confidences[row], -candidates[row].box.area_px)):
+        box = candidates[row].box
+        rivals = (candidates[other].box for other in kept if max(row, other) >= first)
+        if all(box.shared_px(rival) <= SAME_SHARE * min(box.area_px, rival.area_px) for rival in rivals):
+            kept.append(row)
+    return sorted(kept, key=lambda row: (candidates[row].box.y, candidates[row].box.x))
+
+
+def _confidences(outputs: Mapping[str, Array]) -> list[float]:
+    return _probabilities(outputs["target"][:, 0])
 
 
 def head_attributes(probabilities: Array, head: Head, abstain_under: float = 0.0) -> list[Attribute]:

@@ -65,6 +65,12 @@ class Box(msgspec.Struct, frozen=True):
         """Area in square pixels."""
         return self.width * self.height
 
+    def shared_px(self, other: Box) -> int:
+        """Return the area in square pixels that another box covers as well."""
+        width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
+        height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
+        return max(0, width) * max(0, height)
+
 
 class Attribute(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one head says of a target. `label` is null where the model abstains.

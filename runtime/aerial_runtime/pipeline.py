@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -105,7 +106,8 @@ class Pipeline:
         start_ns = time.monotonic_ns()
         segmentation = self._segment(frame.image_bgr)
         segmented_ns = time.monotonic_ns()
-        targets = self._classify(frame.image_bgr, segmentation.candidates)
+        reframe = partial(self._segment.reframe, frame.image_bgr, segmentation)
+        targets = self._classify(frame.image_bgr, segmentation.candidates, reframe)
         end_ns = time.monotonic_ns()
         return PipelineResult(
             targets,

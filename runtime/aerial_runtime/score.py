@@ -254,12 +254,8 @@ def match_targets(labels: Sequence[LabelledBox], targets: Sequence[Target]) -> d
 
 def iou(a: Box, b: Box) -> float:
     """Return the intersection over the union of two boxes, 0..1."""
-    width = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
-    height = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
-    if width <= 0 or height <= 0:
-        return 0.0
-    common = width * height
-    return common / (a.area_px + b.area_px - common)
+    common = a.shared_px(b)
+    return common / (a.area_px + b.area_px - common) if common else 0.0
 
 
 def boxes_match(label: Box, found: Box) -> bool:

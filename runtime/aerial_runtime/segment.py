@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -17,6 +18,9 @@ from aerial_runtime.tile import OVERLAP_PX, Tiling
 
 MIN_CELLS = 2  # a single cell is noise: the smallest target, 8 px across, covers 4 cells at stride 4
 MAX_CANDIDATES = 100  # bounds the time one frame can take
+# Probabilities at which doubtful candidates are framed anew: a faint board's mask holds its letter alone or half of it,
+# or runs into the path beside it, and the classifier rejects such a crop. Spread over all that maps show.
+OTHER_THRESHOLDS: Final = (0.03, 0.06, 0.3, 0.5, 0.8)
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The candidates of one frame, from top to bottom. cut: how many more there were beyond the limit."""
+    """The candidates of one frame, from top to bottom. cut: how many more there were beyond the limit.
+
+    probability: the map that they are of, uint8 [ceil(H/s), ceil(W/s)], valid until the segmenter is called again.
+    """
 
     candidates: list[Candidate]
+    probability: U8 = field(compare=False, repr=False)
     cut: int = 0
 
 
@@ -76,6 +84,27 @@ class Segmenter:
             probability, self._level, self.stride, width, height, self._max_candidates, *self._sizes_px
         )
 
+    def reframe(self, image_bgr: U8, segmentation: Segmentation, doubtful: Sequence[Candidate]) -> list[Candidate]:
+        """Return what else may frame the doubtful candidates of a frame, whose segmentation is still valid.
+
+        Those are components of its map at other thresholds whose boxes touch one of theirs, no box twice; only as many
+        as keep all candidates of the frame within the limit, the first in `doubtful` first.
+        """
+        room = self._max_candidates - len(segmentation.candidates)
+        if room <= 0:
+            return []
+        height, width = image_bgr.shape[:2]
+        known = {candidate.box for candidate in segmentation.candidates}
+        others: dict[Box, Candidate] = {}
+        for threshold in OTHER_THRESHOLDS:
+            found = find_candidates(
+                segmentation.probability, mask_level(threshold), self.stride, width, height, self._max_candidates,
+                *self._sizes_px,
+            )  # fmt: skip
+            others |= {one.box: one for one in found.candidates if one.box not in known}
+        near = {box: None for one in doubtful for box in others if one.box.shared_px(box)}
+        return [others[box] for box in list(near)[:room]]
+
     def probability(self, image_bgr: U8) -> U8:
         """Return the map of a frame, uint8 [ceil(H/s), ceil(W/s)], valid until the next call. Raises ModelError."""
         return self._infer(image_bgr) if self._tiling is None else self._tiling(image_bgr, self._infer)
@@ -115,7 +144,7 @@ def find_candidates(
     """
     _, mask = cv2.threshold(probability, level - 1, 255, cv2.THRESH_BINARY)
     if cv2.countNonZero(mask) == 0:  # most frames of a flight: 0.01 ms instead of 0.5
-        return Segmentation([])
+        return Segmentation([], probability)
     # On the map, not on the frame: at full resolution this alone takes 9 ms at 1080p.
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=_label_type(mask))
     boxes = _boxes(stats, stride, width, height)
@@ -132,7 +161,7 @@ def find_candidates(
         components = components[np.sort(strongest)]
     areas_px = area_cells[components] * stride**2
     found = zip(boxes[components].tolist(), areas_px.tolist(), strict=True)  # plain numbers, all at once
-    return Segmentation([Candidate(Box(*box), area_px) for box, area_px in found], cut)
+    return Segmentation([Candidate(Box(*box), area_px) for box, area_px in found], probability, cut)
 
 
 def _label_type(mask: npt.NDArray[Any]) -> int:

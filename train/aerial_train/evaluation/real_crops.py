@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import cv2
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from aerial_runtime.card import Head
 from aerial_runtime.contract import U8, Box, Target
-from aerial_runtime.segment import Candidate, find_candidates, mask_level
+from aerial_runtime.segment import Candidate, mask_level
 from aerial_train.data.photo_crops import inner_box
 from aerial_train.data.photos import Photo, checked_picture
 from aerial_train.evaluation.calibration import expected_error, reliability
@@ -94,8 +95,7 @@ def read_crop(pair: Pair, photo: Photo, manner: Manner) -> CropReading:
     image = checked_picture(photo)
     if manner == "found":
         small = shrunk(image, LOOK_PX)
-        board = find_board(pair, small)
-        target = pair.classify(small, [board])[0] if board is not None else None
+        target = find_board(pair, small)
         if target is not None and target.confidence >= pair.conf:
             return CropReading(photo, small, target, found=True)
     box = inner_box(photo, pair.margin)
@@ -111,14 +111,18 @@ def shrunk(picture: U8, side_px: int) -> U8:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def find_board(pair: Pair, image_bgr: U8) -> Candidate | None:
-    """Return the candidate that is most of all the board: near the middle, and of the highest sum of the map."""
+def find_board(pair: Pair, image_bgr: U8) -> Target | None:
+    """Return the candidate that is most of all the board, near the middle and of the highest sum of the map, as the
+    classifier reads it in its best framing."""
     height, width = image_bgr.shape[:2]
-    stride, level = pair.segment.stride, mask_level(pair.segment.backend.card.thresholds.mask)
-    probability = pair.segment.probability(image_bgr)
-    found = find_candidates(probability, level, stride, width, height).candidates
-    near = [candidate for candidate in found if _is_near_middle(candidate.box, width, height)]
-    return max(near, key=lambda candidate: _weight(probability, candidate.box, stride, level), default=None)
+    segmentation = pair.segment(image_bgr)
+    near = [candidate for candidate in segmentation.candidates if _is_near_middle(candidate.box, width, height)]
+    if not near:
+        return None
+    level = mask_level(pair.mask_threshold)
+    board = max(near, key=lambda one: _weight(segmentation.probability, one.box, pair.segment.stride, level))
+    framings = pair.classify(image_bgr, [board], partial(pair.segment.reframe, image_bgr, segmentation))
+    return max(framings, key=lambda target: target.confidence)
 
 
 def score_crops(pair: Pair, readings: Sequence[CropReading], manner: Manner) -> CropsScore:
