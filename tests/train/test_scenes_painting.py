@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from aerial_runtime.card import load_label_space
-from aerial_train.scenes.painting import paint
+from aerial_train.scenes.painting import coverage, paint
 from aerial_train.scenes.target import Style, at_pixels, sample_look, warp
 
 SUAS = load_label_space("suas")
@@ -25,6 +25,18 @@ def test_paint_covers_the_outline_and_nothing_else():
     assert truth.sum() / 255 == pytest.approx(cv2.contourArea(outline), rel=0.03)
     assert (picture[truth == 0] == 77).all()
     assert np.abs(picture[truth == 255].astype(int) - look.shape_bgr.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("supersample", [2, 3])
+@pytest.mark.parametrize(("length", "width"), [(30, 2), (30, 1), (20, 20)])
+def test_a_stroke_has_the_ink_of_its_area(length, width, supersample):
+    rng, ink = np.random.default_rng(0), []
+    for _ in range(200):
+        angle, middle = rng.uniform(0, 2 * np.pi), 24 + rng.uniform(-1, 1, 2)
+        cos, sin = np.cos(angle), np.sin(angle)
+        corners = np.array(((-1, -1), (1, -1), (1, 1), (-1, 1))) * (length / 2, width / 2) @ ((cos, sin), (-sin, cos))
+        ink.append(coverage(((corners + middle).astype(np.float32),), 0, 0, 48, 48, supersample).sum() / 255)
+    assert np.mean(ink) == pytest.approx(length * width, rel=0.02)
 
 
 def test_a_target_outside_the_picture_paints_nothing():

@@ -24,7 +24,7 @@ def fill(rng: Rng, picture: U8, points: F32, bgr: F32, opacity: float = 1.0, sof
     if x1 <= x0 or y1 <= y0:
         return
     w, h = x1 - x0, y1 - y0
-    mask = coverage((points,), x0, y0, w, h, 2 if max(w, h) <= 120 else 1)
+    mask = coverage((points,), x0, y0, w, h, 2)
     if soft_px:
         mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), soft_px), np.uint8)
     share = mask[..., None] * np.float32(opacity / 255)
