@@ -45,3 +45,11 @@ def test_symmetric_letters_are_forgiven_only_by_the_aware_score():
     assert result["heading_error_deg"] == pytest.approx(90 / 3)  # O has no direction to be wrong about
     assert result["letter_accuracy"] == 1 and result["target_accuracy"] == 1 and result["target_auroc"] == 1
     assert result["loss"] == 1.5
+
+
+def test_what_no_crop_is_labelled_with_has_no_score_and_no_part_in_the_mean():
+    up, nowhere = [0.0, -1.0], [0.0, 0.0]
+    result = scores_of("AB", [up, up], [nowhere, nowhere], [1, 1])
+    assert not {"shape_accuracy", "shape_color_accuracy", "orientation_accuracy"} & set(result)
+    assert result["letter_accuracy"] == result["target_accuracy"] == 1 and result["letter_color_accuracy"] == 1
+    assert result["mean_accuracy"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import cast
 
@@ -51,14 +52,21 @@ class ClassifierScores(nn.Module):
             self._update_heading(outputs[HEADING], heading * real[:, None], known[self.label_space.heading.head])
 
     def compute(self) -> dict[str, float]:
-        """Return the scores by name. `mean_accuracy` is over all heads, `target` and the sectors."""
-        scores = {f"{head.name}_accuracy": float(metric.compute()) for head, metric in self._by_head(self.heads)}
+        """Return the scores by name. `mean_accuracy` is over all heads, `target` and the sectors.
+
+        What no crop is labelled with has no score: photos often lack the orientation.
+        """
+        labelled = {head.name for head, counts in self._by_head(self.matrices) if int(counts.compute().sum())}
+        accuracies = {head.name: metric for head, metric in self._by_head(self.heads) if head.name in labelled}
+        scores = {f"{name}_accuracy": float(metric.compute()) for name, metric in accuracies.items()}
         scores["target_accuracy"] = float(self.target_accuracy.compute())
-        if self.label_space.heading is not None:
-            scores[f"{self.label_space.heading.name}_accuracy"] = float(self.aware.compute())
+        heading = self.label_space.heading
+        aware = float(self.aware.compute()) if heading is not None else math.nan
+        if heading is not None and math.isfinite(aware):
+            scores[f"{heading.name}_accuracy"] = aware
         mean = sum(scores.values()) / len(scores)
-        if self.label_space.heading is not None:
-            scores[f"{self.label_space.heading.name}_accuracy_raw"] = float(self.raw.compute())
+        if heading is not None and math.isfinite(aware):
+            scores[f"{heading.name}_accuracy_raw"] = float(self.raw.compute())
             scores["heading_error_deg"] = float(self.error_deg.compute())
         scores |= {"target_auroc": float(self.target_auroc.compute()), "loss": float(self.loss.compute())}
         return scores | {"mean_accuracy": mean}
