@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import resource
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
@@ -185,3 +187,19 @@ def boxes(tmp_path):
     return PhotoKit.label_list(
         tmp_path / "boxes", [{"image": f"{f}_{k}.png", "targets": [target]} for f in "ab" for k in (1, 2)]
     )
+
+
+@pytest.fixture
+def size_limit():
+    """Return a context in which no file can grow beyond so many bytes: writing fails as on a full disk."""
+
+    @contextmanager
+    def limited(most):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

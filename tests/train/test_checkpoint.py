@@ -161,3 +161,11 @@ def test_a_failed_write_leaves_the_old_file(saved, monkeypatch):
         save_checkpoint(saved, UNet(UNetConfig(filters=(4, 8))), segmenter_card())
     assert saved.read_bytes() == before
     assert [file.name for file in saved.parent.iterdir()] == ["model.pt"]
+
+
+def test_on_a_full_disk_the_old_file_stays(saved, size_limit):
+    before = saved.read_bytes()
+    with size_limit(50_000), pytest.raises(ResourceError, match=r"model\.pt \(File too large\)"):
+        save_checkpoint(saved, UNet(UNetConfig(filters=(32, 64))), segmenter_card())
+    assert saved.read_bytes() == before
+    assert [file.name for file in saved.parent.iterdir()] == ["model.pt"]

@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 
 import pytest
@@ -105,6 +106,23 @@ def test_a_damaged_resume_file_is_named(tmp_path, square_frames, signalled):
     (tmp_path / "run" / "last.ckpt").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"last\.ckpt cannot be read"):
         train_segmenter(options(tmp_path), square_frames(), square_frames(seed=1), resume=True)
+
+
+def test_a_full_disk_ends_in_a_sentence_and_the_run_goes_on_later(tmp_path, square_frames, size_limit):
+    given, held_out = options(tmp_path, logger="none"), square_frames(seed=1)
+    before = (tmp_path / "run" / "last.ckpt", tmp_path / "run" / "best.pt")
+
+    class DiskFillsUp(square_frames):
+        def batch(self, epoch, indices):
+            if (epoch, indices[0]) == (1, 0):
+                sizes = [file.stat().st_size for file in before]
+                resource.setrlimit(resource.RLIMIT_FSIZE, (sum(sizes) // 2, resource.RLIM_INFINITY))
+            return super().batch(epoch, indices)
+
+    with size_limit(resource.RLIM_INFINITY), pytest.raises(ResourceError, match=r"last\.ckpt \(File too large\)"):
+        train_segmenter(given, DiskFillsUp(), held_out)
+    assert train_segmenter(given, square_frames(), held_out, resume=True) == 0
+    assert load_checkpoint(tmp_path / "run" / "last.pt").card.training["epoch"] == 3
 
 
 def test_early_stopping_ends_where_nothing_gets_better(tmp_path, square_frames):

@@ -93,6 +93,14 @@ def test_a_place_that_cannot_be_written(tmp_path):
         save_options(SegmenterOptions(name="a", out=str(tmp_path / "file")))
 
 
+def test_a_full_disk_leaves_the_options_of_a_run_that_is_resumed(tmp_path, size_limit):
+    started = parse("--name", "a", "--out", str(tmp_path), "--epochs", "3")
+    save_options(started)
+    with size_limit(100), pytest.raises(ResourceError, match="File too large"):
+        save_options(started)
+    assert parse("--name", "a", "--out", str(tmp_path), "--resume") == started
+
+
 def test_filters_by_dash_or_comma():
     assert whole_numbers("16-32-64") == whole_numbers("16,32,64") == (16, 32, 64)
 

@@ -6,6 +6,7 @@ import math
 import signal
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -15,16 +16,29 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from aerial_runtime.contract import U8
-from aerial_train.checkpoint import save_checkpoint
+from aerial_train.checkpoint import save_checkpoint, write_content
 from aerial_train.feed import Batch
 from aerial_train.options import FitOptions
 from aerial_train.task import Seen, Task
 
 RESUME_FILE: Final = "last.ckpt"  # Lightning's own: optimiser, schedule and counters for an exact resume
 PICTURES: Final = 16  # of each kind in TensorBoard
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes last.ckpt whole or not at all.
+
+    Lightning's own way is by the folder for temporary files: where that is another disk it copies from there over the
+    old file, and a full disk leaves neither.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a file. Raises ResourceError."""
+        write_content(Path(path), checkpoint)
 
 
 class KeepModels(Callback):

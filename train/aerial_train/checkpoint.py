@@ -65,10 +65,18 @@ def save_checkpoint(path: Path, network: UNet | Classifier, card: ModelCard) -> 
         "network": asdict(network.config),
         CARD_METADATA_KEY: card_to_json(card),
     }
+    write_content(path, content)
+    return card
+
+
+def write_content(path: Path, content: Any) -> None:
+    """Write what torch can save, whole or not at all. Raises ResourceError where the file cannot be written."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        data = io.BytesIO()
+        torch.save(content, data)  # into memory, for of a full disk it says neither that nor OSError
         with temporary.open("wb") as file:
-            torch.save(content, file)
+            file.write(data.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -76,7 +84,6 @@ def save_checkpoint(path: Path, network: UNet | Classifier, card: ModelCard) -> 
         if temporary.exists():
             temporary.unlink()
         raise ResourceError(f"cannot write the checkpoint {path} ({error.strerror}); choose another --out") from error
-    return card
 
 
 def load_checkpoint(path: Path, kind: Literal["segmenter", "classifier"] | None = None) -> Checkpoint:

@@ -29,7 +29,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from aerial_runtime.errors import InputError, ResourceError
-from aerial_train.callbacks import RESUME_FILE, KeepModels, Pictures, StopOnSignal
+from aerial_train.callbacks import RESUME_FILE, KeepModels, Pictures, StopOnSignal, WholeFiles
 from aerial_train.device import describe_device, precision_of, uses_gpu
 from aerial_train.feed import Feed, TrainingData
 from aerial_train.network_summary import describe
@@ -136,6 +136,7 @@ def make_trainer(options: FitOptions, callbacks: Sequence[Callback]) -> pl.Train
         precision=precision_of(options),  # type: ignore[arg-type]
         logger=_logger(options),
         callbacks=[*callbacks, *progress],
+        plugins=[WholeFiles()],
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
         enable_progress_bar=bool(progress),
         enable_model_summary=False,

@@ -16,6 +16,7 @@ import tomllib
 
 from aerial_runtime.errors import InputError, ResourceError, UsageError
 from aerial_train.choices import nearest
+from aerial_train.data.manifest import write_whole
 from aerial_train.options import FitOptions, Options, checked, flag_of, is_main_process
 
 OPTIONS_FILE: Final = "options.json"
@@ -73,7 +74,9 @@ def save_options(options: FitOptions) -> None:
     """Make the run's folder and write its options there. Raises ResourceError where that cannot be."""
     try:
         options.run_dir.mkdir(parents=True, exist_ok=True)
-        (options.run_dir / OPTIONS_FILE).write_text(json.dumps(asdict(options), indent=1) + "\n")
+        text = json.dumps(asdict(options), indent=1) + "\n"
+        # Whole: a resumed run writes them again, and without them it could not be resumed once more.
+        write_whole(options.run_dir / OPTIONS_FILE, lambda file: file.write(text.encode()))
     except OSError as error:
         raise ResourceError(
             f"cannot write the run {options.run_dir} ({error.strerror}); choose another --out"
