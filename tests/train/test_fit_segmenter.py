@@ -101,6 +101,14 @@ def test_a_second_signal_ends_at_once_and_keeps_the_finished_epochs(tmp_path, sq
     assert load_checkpoint(tmp_path / "run" / "last.pt").card.training["epoch"] == 1
 
 
+def test_a_resumed_run_that_ends_at_once_says_what_it_had(tmp_path, square_frames, signalled, capsys):
+    given, held_out = options(tmp_path, logger="none"), square_frames(seed=1)
+    assert train_segmenter(given, signalled(signal.SIGINT, at=(1, 24)), held_out) == 130
+    twice = signalled(signal.SIGINT, signal.SIGINT, at=(1, 40))
+    assert train_segmenter(given, twice, held_out, resume=True) == 130
+    assert capsys.readouterr().out.count("keeps everything up to step 12 of 24") == 2
+
+
 def test_a_damaged_resume_file_is_named(tmp_path, square_frames, signalled):
     assert train_segmenter(options(tmp_path), signalled(signal.SIGINT, at=(0, 8)), square_frames(seed=1)) == 130
     (tmp_path / "run" / "last.ckpt").write_bytes(b"nothing")

@@ -116,6 +116,7 @@ class StopOnSignal(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen; here, for Lightning has set its own handlers before."""
+        self.kept_step = trainer.global_step  # of a resumed run, what it goes on from
         if threading.current_thread() is threading.main_thread():
             self._before = {n: signal.signal(n, self._hear) for n in (signal.SIGINT, signal.SIGTERM)}
 
