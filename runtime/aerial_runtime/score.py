@@ -3,8 +3,9 @@
 The rules, the same for demo flights and real photographs:
 - one detection a label, greedy by confidence; a match is IoU >= 0.25, or the detection's centre in the label's box
   with areas within a factor of 4;
-- labels that are truncated or under 17 px count neither as missed, nor their detections as extra;
-- a null label is not scored; an abstention counts as wrong, and coverage (share answered) stands beside it.
+- labels that are truncated, to be ignored or under 17 px count neither as missed, nor their detections as extra;
+- a label that is null or "none" (nothing there to read) is not scored; an abstention counts as wrong, and coverage
+  (share answered) stands beside it.
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ def read_labels(path: Path) -> list[LabelledFrame]:
 
 
 NOT_ATTRIBUTES = {"x", "y", "w", "h", "truncated", "note", "label_origin", "degrees", "id"}
+UNSCORED = ("truncated", "ignored", "ignore")  # keys of labels that count neither way
+NOTHING_THERE = "none"  # what label files write where there is nothing to read
 
 
 def _frame_from_json(row: dict[str, Any]) -> LabelledFrame:
@@ -100,7 +103,7 @@ def _frame_from_json(row: dict[str, Any]) -> LabelledFrame:
             y=int(target["y"]),
             w=int(target["w"]),
             h=int(target["h"]),
-            truncated=bool(target.get("truncated", False)),
+            truncated=any(target.get(key) for key in UNSCORED),
             attributes={
                 key: value
                 for key, value in target.items()
@@ -192,10 +195,10 @@ def score_flight(
         score.warnings.append(f"{unseen} labelled frames have no detections message; all in them counts as missed")
     if len(seen) < len(messages):
         score.warnings.append(f"{len(messages) - len(seen)} messages share a frame name; only the last of each counts")
-    known = {head.name for head in space.heads} | ({space.heading.name} if space.heading else set())
-    strange = {name for frame in labels for label in frame.targets for name in label.attributes} - known
+    strange = {name for frame in labels for label in frame.targets for name in label.attributes} - set(_answers(space))
     if strange:
         score.warnings.append(f"{sorted(strange)} are not in the label space {space.name!r}; give --label-space")
+    score.warnings += _unknown_words(labels, space)
     return score
 
 
@@ -217,6 +220,27 @@ def _score_frame(score: Score, frame: LabelledFrame, targets: Sequence[Target], 
     extras = unlabelled(frame, targets, matches)
     score.extra += len(extras)
     score.extras += [place(frame.image, targets[index].box) for index in extras]
+
+
+def _unknown_words(labels: Sequence[LabelledFrame], space: LabelSpace) -> list[str]:
+    """Return a warning that names the labels which no answer can match, nothing where there are none."""
+    answers = _answers(space)
+    words = {
+        f"{name} {word!r}"
+        for frame in labels
+        for label in frame.targets
+        for name, word in label.attributes.items()
+        if word is not None and word not in (*answers.get(name, (word,)), NOTHING_THERE)
+    }
+    if not words:
+        return []
+    return [f"no classes of the label space {space.name!r}: {', '.join(sorted(words))}; they count as wrong"]
+
+
+def _answers(space: LabelSpace) -> dict[str, tuple[str, ...]]:
+    """Return head or heading name -> what can be answered."""
+    answers = {head.name: head.classes for head in space.heads}
+    return answers if space.heading is None else answers | {space.heading.name: space.heading.sectors}
 
 
 def place(image: str, box: Box) -> str:
@@ -274,9 +298,9 @@ def score_attributes(
     """Count which attributes of a target that was found are right."""
     names = [head.name for head in space.heads]
     verdicts = []
-    for name in (*names, *((space.heading.name,) if space.heading else ())):
+    for name, classes in _answers(space).items():
         truth = label.attributes.get(name)
-        if truth is None:
+        if truth is None or (truth == NOTHING_THERE and truth not in classes):
             continue
         answer = attributes.get(name)
         said = answer.label if answer else None

@@ -87,6 +87,23 @@ def test_null_is_not_scored_and_abstaining_is_wrong():
     assert score.all_known == 0, "not all four are known"
 
 
+def test_labels_of_datasets_that_count_neither_way(tmp_path):
+    file = tmp_path / "labels.json"
+    place = {"x": 10, "y": 10, "w": 30, "h": 30}
+    seen = {**place, "shape": "star", "letter": "none"}
+    file.write_text(json.dumps([{"image": "a", "targets": [seen, {**place, "x": 60, "ignored": True}]}]))
+    score = score_flight(read_labels(file), [message("a", target(10, 10, 30, 30, shape="star", letter="A"))])
+    assert (score.labels, score.found, score.ignored) == (1, 1, 1)
+    assert score.attributes["shape"].right == 1 and "letter" not in score.attributes
+    assert not score.warnings
+
+
+def test_labels_that_no_answer_can_match_are_told():
+    label = LabelledBox(10, 10, 30, 30, attributes={"shape": "Star", "orientation": "north", "letter": "A"})
+    (warning,) = score_one([label], target(10, 10, 30, 30, shape="star")).warnings
+    assert "orientation 'north', shape 'Star'" in warning and "'A'" not in warning
+
+
 def test_all_four_right():
     truth = {"shape": "star", "letter": "A", "shape_color": "red", "letter_color": "blue"}
     boxes = [LabelledBox(0, 0, 20, 20, attributes=truth), LabelledBox(50, 50, 20, 20, attributes=truth)]
