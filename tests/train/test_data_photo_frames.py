@@ -68,6 +68,14 @@ def test_drawn_masks_go_before_boxes_and_polygons(tmp_path, photo_kit):
         assert red[sample.mask > 0].all() and (sample.mask > 0).sum() <= 100
 
 
+def test_masks_of_another_size_than_their_picture_are_refused(tmp_path, photo_kit):
+    path = photo_kit.coco_of(tmp_path / "c", [{"bbox": [50, 40, 30, 20]}])
+    (tmp_path / "c" / "masks").mkdir()
+    cv2.imwrite(str(tmp_path / "c" / "masks" / "a_1.png"), np.zeros((60, 100), np.uint8))
+    with pytest.raises(InputError, match=r"a_1\.png is 100x60, its picture 200x120"):
+        photo_kit.windows(path).sample(0, 0)
+
+
 def test_where_labels_are_missing_only_their_surroundings_count(tmp_path, photo_kit):
     annotation = {"bbox": [50, 40, 30, 20], "segmentation": [photo_kit.polygon]}
     path = photo_kit.coco_of(tmp_path / "c", [annotation], complete=False)

@@ -13,6 +13,7 @@ import numpy as np
 
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import F32, U8, Box
+from aerial_runtime.errors import InputError
 from aerial_train.data.base import Rng, sample_rng, shuffled
 from aerial_train.data.labels import ABSENT, names_of
 from aerial_train.data.photos import Photo, PhotoTarget, checked_picture, clipped, read_mask
@@ -140,7 +141,7 @@ def _truth(photo: Photo, x: int, y: int, width: int, height: int) -> tuple[U8, U
             _fill(ignore, _grown(target.box), x, y, 0)
     mask = np.zeros((height, width), np.uint8)
     if photo.mask_path is not None:
-        _paste(mask, read_mask(photo.mask_path), x, y)
+        _paste(mask, _drawn_mask(photo, photo.mask_path), x, y)
     for target in photo.targets:
         if target.ignored:
             _fill(ignore, target.box, x, y, 255)
@@ -149,6 +150,17 @@ def _truth(photo: Photo, x: int, y: int, width: int, height: int) -> tuple[U8, U
     outside = np.full_like(ignore, 255)
     _fill(outside, Box(0, 0, photo.width, photo.height), x, y, 0)
     return mask, np.maximum(ignore, outside)
+
+
+def _drawn_mask(photo: Photo, path: Path) -> U8:
+    """Return a photo's mask. Raises InputError where it has not the photo's size: it would lie beside the targets."""
+    mask = read_mask(path)
+    height, width = mask.shape
+    if (width, height) != (photo.width, photo.height):
+        raise InputError(
+            f"{path} is {width}x{height}, its picture {photo.width}x{photo.height}; aerial-train inspect tells more"
+        )
+    return mask
 
 
 def _draw(mask: U8, ignore: U8, target: PhotoTarget, x: int, y: int) -> None:
