@@ -17,7 +17,7 @@ from aerial_train.data.opening import open_backgrounds, scene_seed
 from aerial_train.data.splits import is_held_out
 from aerial_train.data.write import write_scenes
 from aerial_train.data.write_crops import CropWriter
-from aerial_train.data.write_frames import FOLDERS, FrameWriter
+from aerial_train.data.write_frames import FOLDERS, FrameWriter, outlines
 from aerial_train.scenes.backgrounds import Backgrounds
 from aerial_train.scenes.crops import CROP_RECIPES, CropScenes
 from aerial_train.scenes.frames import FRAME_RECIPES, FrameScenes
@@ -117,6 +117,16 @@ def test_coco_boxes_areas_and_polygons_fit_the_masks(tmp_path, photos):
         for polygon in row["segmentation"]:
             points = np.array(polygon).reshape(-1, 2)
             assert (points >= (x, y)).all() and (points <= (x + width, y + height)).all()
+        points = np.concatenate([np.array(polygon).reshape(-1, 2) for polygon in row["segmentation"]])
+        assert [*points.min(axis=0), *points.max(axis=0)] == [x, y, x + width, y + height]
+
+
+def test_outlines_run_along_the_outer_edges_of_pixels():
+    mask = np.zeros((9, 8), np.uint8)
+    mask[2:6, 1:4] = mask[8, 7] = 1
+    lone, block = outlines(mask)
+    assert lone.min(axis=0).tolist() == [7, 8] and lone.max(axis=0).tolist() == [8, 9] and len(lone) == 4
+    assert block.min(axis=0).tolist() == [1, 2] and block.max(axis=0).tolist() == [4, 6] and len(block) == 4
 
 
 def test_splits_are_written_and_read(tmp_path, ground):

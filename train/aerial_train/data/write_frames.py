@@ -16,6 +16,7 @@ from typing import Any, Final
 import cv2
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import U8
@@ -146,10 +147,21 @@ def _annotation(target: LabelledTarget, space: LabelSpace, mask: U8) -> dict[str
     box = target.box
     corner = np.array((box.x, box.y))
     part = (mask[box.y : box.y + box.height, box.x : box.x + box.width] > 127).astype(np.uint8)
-    contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return {
         "bbox": [box.x, box.y, box.width, box.height],
         "area": int(part.sum()),
-        "segmentation": [(c.reshape(-1, 2) + corner).reshape(-1).tolist() for c in contours if len(c) >= 3],
+        "segmentation": [(points + corner).reshape(-1).tolist() for points in outlines(part)],
         "attributes": {**names_of(target.labels, space), "degrees": target.degrees, "truncated": target.truncated},
     }
+
+
+def outlines(mask: U8) -> list[npt.NDArray[np.float64]]:
+    """Return polygons [K, 2] around the parts of a mask, uint8 [H, W] of 0 and 1, along the outer edges of its pixels.
+
+    OpenCV's contours run through the middles of pixels and would make everything a pixel narrower: so they are taken
+    of the pixels' corners and edges, at twice the size.
+    """
+    corners = np.pad(np.kron(mask, np.ones((2, 2), np.uint8)), ((0, 1), (0, 1)))
+    corners = cv2.dilate(corners, np.ones((2, 2), np.uint8), anchor=(1, 1))
+    found, _ = cv2.findContours(corners, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return [points.reshape(-1, 2) / 2 for points in found]
