@@ -122,6 +122,20 @@ def test_write_changes_the_card_and_nothing_else(tmp_path, checkpoint, capsys):
     assert again.scores == pytest.approx(after.card.scores, rel=1e-3)
 
 
+def test_scores_of_the_pipeline_go_with_the_thresholds_that_they_were_of(tmp_path, checkpoint):
+    data = write_crops(tmp_path / "crops", ["plain", "pink", "orange"] * 24)
+    start = load_checkpoint(checkpoint)
+    scores = {**start.card.scores, "certificate_recall": 0.9, "real_a_recall": 0.8}
+    measured = {"certificate": {"frames": "9"}, "real": {"data": "a"}}
+    card = msgspec.structs.replace(start.card, scores=scores, training={"seed": 0, "measured": measured})
+    save_checkpoint(checkpoint, start.network, card)
+    assert main(["evaluate", str(checkpoint), str(data), "--write"]) == 0
+    after = load_checkpoint(checkpoint).card
+    assert after.temperature != start.card.temperature
+    assert not [name for name in after.scores if name.startswith(("certificate", "real"))]
+    assert after.scores["loss"] == 0.5 and "measured" not in after.training
+
+
 def test_a_segmenters_scores_for_the_card_are_of_the_chosen_threshold(tmp_path, kit):
     path = kit.build_segmenter(tmp_path / "s.onnx", kit.segmenter_card(thresholds=Thresholds(mask=0.95)))
     squares = [(20, 20, 40, (0, 0, 200))]  # 0.78 in the map: seen at lower thresholds alone

@@ -124,12 +124,17 @@ def write_card(path: Path, numbers: dict[str, float], choice: Choice, source: So
     # Cards travel with the model: names of folders only, no paths of this machine.
     facts = {name: Path(text).name if name in ("data", "backgrounds") else text for name, text in source.facts.items()}
     training: dict[str, Any] = {**card.training, "evaluated": facts}
+    scores = dict(card.scores)
+    if (views, choice.temperature, choice.thresholds) != (card.views, card.temperature, card.thresholds):
+        # What was measured of the whole pipeline is not of these any more.
+        measured = tuple(f"{name}_" for name in training.pop("measured", {}))
+        scores = {name: value for name, value in scores.items() if not name.startswith(measured)}
     card = msgspec.structs.replace(
         card,
         views=views,
         temperature=choice.temperature,
         thresholds=choice.thresholds,
-        scores={**card.scores, **numbers},
+        scores={**scores, **numbers},
         training=training,
     )
     save_checkpoint(path, checkpoint.network, card)
