@@ -1,5 +1,8 @@
 """Real photos with labels of any format: the same label reads the same, and what is wrong is named."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from aerial_runtime.card import load_label_space
 from aerial_runtime.contract import Box
 from aerial_runtime.errors import InputError
+from aerial_train.data.photos import picture_size, read_picture
 from aerial_train.data.reading import read_photos
 
 SUAS = load_label_space("suas")
@@ -112,10 +116,16 @@ def test_yolo_that_is_wrong_is_named(tmp_path, lines, names, named, photo_kit):
         ('[{"image": "a.png", "width": 9, "height": 9, "targets": [{"x": 1}]}]', "not a label list"),
         ('[{"image": "a.png", "width": 9, "height": 9, "targets": [], "split": "test"}]', "'test'"),
         ('[{"image": "none.png", "targets": []}]', r"none\.png"),
+        ('[{"image": "größe.png", "targets": []}]', "not JSON"),  # written here in another coding than UTF-8
+        ("[" * 100_000, "not JSON"),
+        (
+            '[{"image": "a.png", "width": 9, "height": 9, "targets": [{"x": "inf", "y": 1, "w": 2, "h": 2}]}]',
+            "from inf, 1",
+        ),
     ],
 )
 def test_label_lists_that_are_wrong_are_named(tmp_path, content, named):
-    (tmp_path / "labels.json").write_text(content)
+    (tmp_path / "labels.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError, match=named):
         read_photos(tmp_path, SUAS)
 
@@ -125,3 +135,24 @@ def test_folders_without_labels_are_refused(tmp_path):
         read_photos(tmp_path, SUAS)
     with pytest.raises(InputError, match="scenes"):
         read_photos(tmp_path / "scenen", SUAS)
+
+
+def png_of(width, height):
+    """A PNG whose header is right and whose pixels are missing."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"")
+
+
+def test_maps_of_whole_fields_are_no_attack(tmp_path):
+    (tmp_path / "map.png").write_bytes(png_of(20_000, 20_000))
+    assert picture_size(tmp_path / "map.png") == (20_000, 20_000)
+
+
+def test_a_picture_of_more_pixels_than_can_be_decoded_is_named(tmp_path):
+    (tmp_path / "map.png").write_bytes(png_of(60_000, 60_000))
+    with pytest.raises(InputError, match=r"map\.png is no picture that can be decoded"):
+        read_picture(tmp_path / "map.png")

@@ -11,6 +11,7 @@ import msgspec
 
 from aerial_runtime import __version__
 from aerial_runtime.card import LabelSpace
+from aerial_runtime.contract import DECODE_ERRORS
 from aerial_runtime.errors import InputError, ResourceError
 
 DATASET_SCHEMA: Final = "aerial.dataset/2"
@@ -88,5 +89,5 @@ def read_manifest(folder: Path) -> Manifest:
         return msgspec.convert(raw, Manifest)
     except OSError as error:
         raise InputError(f"cannot read {path} ({error.strerror}); give the folder of a dataset") from error
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise InputError(f"{path} is not a dataset's manifest ({error}); write the dataset again") from error

@@ -16,6 +16,8 @@ from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import F32, U8, Box
 from aerial_runtime.errors import InputError
 
+Image.MAX_IMAGE_PIXELS = None  # only headers are read by it, and a map of a whole field is larger than it allows
+
 GivenSplit = Literal["train", "val", ""]
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
@@ -97,7 +99,10 @@ def _decoded(path: Path, flags: int) -> U8:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"cannot read {path} ({error.strerror}); is the dataset whole?") from error
-    picture = cv2.imdecode(data, flags) if data.size else None
+    try:
+        picture = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:  # of more pixels than it takes
+        picture = None
     if picture is None:
         raise InputError(f"{path} is no picture that can be decoded; replace it, or take it out of the labels")
     return np.asarray(picture, np.uint8)
@@ -144,6 +149,8 @@ def check_labels(photos: Sequence[Photo]) -> None:
 
 def outward_box(left: float, top: float, right: float, bottom: float) -> Box:
     """Return the smallest box of whole pixels around a rectangle. Raises ValueError for what is no number."""
+    if not all(map(math.isfinite, (left, top, right, bottom))):
+        raise ValueError(f"a box from {left:g}, {top:g} to {right:g}, {bottom:g}")
     x, y = math.floor(left + 1e-3), math.floor(top + 1e-3)  # the edge of a pixel is often a hair off
     return Box(x, y, math.ceil(right - 1e-3) - x, math.ceil(bottom - 1e-3) - y)
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from aerial_runtime.card import LabelSpace
+from aerial_runtime.contract import DECODE_ERRORS
 from aerial_runtime.errors import InputError
 from aerial_train.data.photos import PhotoSet
 from aerial_train.data.read_coco import read_coco
@@ -33,6 +34,6 @@ def read_photos(path: Path, space: LabelSpace) -> PhotoSet:
         content: Any = msgspec.json.decode(path.read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path} ({error.strerror}); give a dataset's path, or `scenes`") from error
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise InputError(f"{path} is not JSON ({error}); give COCO JSON or a label list") from error
     return read_label_list(content, path, space) if isinstance(content, list) else read_coco(content, path, space)
