@@ -15,7 +15,15 @@ import msgspec
 
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import Detections, FlightTargets
-from aerial_runtime.score import LabelledBox, LabelledFrame, Score, attribute_lines, match_targets, score_attributes
+from aerial_runtime.score import (
+    LabelledBox,
+    LabelledFrame,
+    Score,
+    attribute_lines,
+    match_targets,
+    score_attributes,
+    unlabelled,
+)
 
 
 @dataclass
@@ -51,12 +59,12 @@ def score_targets(
     whole: Counter[int] = Counter()
     tracks: dict[int, Counter[int]] = defaultdict(Counter)  # target -> track -> frames
     views: dict[tuple[int, str], LabelledBox] = {}
-    unmatched: set[int] = set()
+    astray: set[int] = set()  # tracks with a detection on nothing, by the rule of score.py
     for frame in labels:
         targets = seen[frame.image].targets if frame.image in seen else []
         matches = match_targets(frame.targets, targets)
         ids = {index: target.track_id for index, target in enumerate(targets) if target.track_id is not msgspec.UNSET}
-        unmatched.update(ids.values())
+        astray.update(ids[index] for index in unlabelled(frame, targets, matches) if index in ids)
         for index, label in enumerate(frame.targets):
             if label.id is None:
                 continue
@@ -70,7 +78,7 @@ def score_targets(
         _count(score, number, tracks[number])
     users = Counter(track for found in tracks.values() for track in found)
     score.mixed = sum(count > 1 for count in users.values())
-    score.extra = len(unmatched - set(users))
+    score.extra = len(astray - set(users))
     if flight is not None:
         _score_fused(score.fused, counted, tracks, views, flight, space)
     return score

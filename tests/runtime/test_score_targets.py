@@ -66,6 +66,13 @@ def test_only_targets_that_are_whole_often_enough_count():
     assert counts(score(frames, min_frames=3))[:4] == (0, 0, 0, 0)
 
 
+def test_tracks_on_what_is_not_scored_are_no_extras():
+    cut = [label(0, 0, truncated=True), LabelledBox(100, 10, 30, 30)]  # the second has no id
+    assert counts(score([("a", cut, [(0, 1), (100, 2), (400, 3)])])) == (0, 0, 0, 0, 0, 1)
+    partly = LabelledFrame("a", [], complete=False)
+    assert score_targets([partly], [message("a", (0, 1))], None, SPACE).extra == 0
+
+
 def test_a_detection_without_a_track_is_a_miss():
     assert counts(score([("a", [label(0, 0)], [(0, None)])])) == (1, 0, 0, 1, 0, 0)
 
