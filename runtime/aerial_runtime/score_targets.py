@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -111,16 +111,23 @@ def _score_fused(
     flight: FlightTargets,
     space: LabelSpace,
 ) -> None:
-    """Score the attributes of the track that was on a target in most frames, by the label of its last frame."""
+    """Score the attributes of the track that was on a target in most frames, by the label of its last frame.
+
+    Where that frame is not labelled, by another's, without the direction: that one is of the frame.
+    """
+    heading = space.heading.name if space.heading is not None else None
+    others = {
+        number: replace(label, attributes={name: word for name, word in label.attributes.items() if name != heading})
+        for (number, _), label in views.items()
+    }
     fused = {target.track_id: target for target in flight.targets}
     for number in counted:
         best = max(tracks[number], key=lambda track: tracks[number][track], default=None)
         if best is None or best not in fused:
             continue
         target = fused[best]
-        label = views.get((number, target.last.frame_name))
-        if label is not None:
-            score_attributes(score, label, target.attributes, space)
+        label = views.get((number, target.last.frame_name), others[number])
+        score_attributes(score, label, target.attributes, space)
 
 
 def format_targets(score: TargetScore) -> str:

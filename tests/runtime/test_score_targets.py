@@ -88,6 +88,15 @@ def test_the_direction_is_judged_in_the_frame_that_it_is_told_for(last, right):
     assert fused.attributes["orientation"].right == right
 
 
+def test_labels_of_some_frames_are_enough_for_all_but_the_direction():
+    sighting = Sighting("c", 0, 0, 0, Box(0, 0, 30, 30))  # nobody has labelled it
+    attributes = {name: FusedAttribute(value, 0.9, 1.0) for name, value in TRUTH.items()}
+    flight = FlightTargets("s", 2, 0, [TrackedTarget(1, 2, 0.9, attributes, sighting, sighting, sighting)])
+    fused = score([("a", [label(0, 0, **TRUTH)], [(0, 1)])], flight).fused
+    assert (fused.all_known, fused.all_right) == (1, 1)
+    assert "orientation" not in fused.attributes
+
+
 def test_without_ids_there_is_nothing_to_follow():
     frames = [LabelledFrame("a", [label(0, 0)])]
     assert has_ids(frames, [message("a", (0, 1))])
