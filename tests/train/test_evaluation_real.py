@@ -179,6 +179,20 @@ def test_errors_are_written_as_pictures(tmp_path, frames, tiny_models, kit, caps
     assert sheet[162:].max() > 200
 
 
+def test_sets_go_by_the_names_of_their_folders(tmp_path, frames, tiny_models, monkeypatch):
+    for name in ("monday", "tuesday"):
+        folder = tmp_path / "exports" / name
+        for part in ("images", "labels"):
+            (folder / part).mkdir(parents=True)
+        (folder / "data.yaml").write_text("names: [plain]")
+        (folder / "images" / "a.png").write_bytes((frames / "a.png").read_bytes())
+    words = ["real", str(tmp_path / "exports" / "monday"), str(tmp_path / "exports" / "tuesday"), "."]
+    monkeypatch.chdir(frames)
+    assert main([*words, "--models", str(tiny_models), "--errors", str(tmp_path / "errors")]) == 0
+    written = {path.name for path in (tmp_path / "errors").iterdir()}
+    assert {"monday-extra.png", "tuesday-extra.png", "frames-missed.png"} <= written
+
+
 def test_nothing_wrong_writes_nothing(tmp_path, tiny_models):
     crops = write_crops(tmp_path / "crops", [(np.full((20, 20, 3), RED, np.uint8), "plain", "a")])
     words = ["real", str(crops), "--models", str(tiny_models), "--errors", str(tmp_path / "errors")]

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         sets = [read_photos(path, pair.label_space) for path in args.data]
         for photos in sets:
             check_labels(photos.photos)
-        names = [photos.path.parent.name for photos in sets]  # of the sheets of errors
+        names = [_folder_name(photos.path) for photos in sets]  # of the sheets of errors
         if (args.errors is not None or args.write) and len(set(names)) < len(names):
             raise UsageError(f"two folders have one name among {', '.join(names)}; --errors and --write go by them: "
                              "measure one by one")  # fmt: skip
@@ -108,6 +108,11 @@ def measure_frames(pair: Pair, photos: PhotoSet) -> Measured:
     score = score_readings(readings, pair.label_space, SIZE_BINS_PX)
     tables = [*pipeline_tables(score, pair.label_space), *missed_tables(score)]
     return tables, score, frame_errors(pair, readings, lambda number: checked_picture(photos.photos[number]))
+
+
+def _folder_name(path: Path) -> str:
+    """Return the name of the folder that holds labels: a file of them, or the folder of a YOLO export."""
+    return (path if path.is_dir() else path.parent).resolve().name
 
 
 def _read_crops(pair: Pair, photos: Sequence[Photo], manner: Manner) -> list[CropReading]:
