@@ -88,7 +88,7 @@ def fit(job: Job, *, resume: bool) -> int:
 def run_training(job: Job, *, resume: bool, callbacks: Sequence[Callback] = ()) -> Outcome:
     """Train, or go on; write options.json, last.pt, best.pt, last.ckpt and the curves into the run's folder.
 
-    Raises AerialError for a device or a tracker that is not there, or a resume file that is damaged.
+    Raises AerialError for a device or a tracker that is not there, a resume file that is damaged, or a full disk.
     """
     options = job.task.options
     say_once(describe_device(options))
@@ -114,6 +114,12 @@ def run_training(job: Job, *, resume: bool, callbacks: Sequence[Callback] = ()) 
                     f"{finished} cannot be read ({_first_line(error)}); start a new run from best.pt by --init"
                 ) from error
             raise
+        except BrokenPipeError:  # whoever reads our lines has gone
+            raise
+        except OSError as error:  # of the curves, for all else that is written says so itself
+            raise ResourceError(
+                f"cannot write the run {options.run_dir} ({error.strerror or error}); make room, then go on by --resume"
+            ) from error
     stopped_early = stop.asked and trainer.current_epoch < options.epochs
     return Outcome(keep.best, keep.last, trainer.interrupted or stopped_early, stop.kept_step)
 
