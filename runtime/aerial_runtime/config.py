@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ def _check_together(config: Config) -> None:
             "correct one of them"
         )
     written = [path for path in (config.output, config.record, config.targets) if path is not None]
-    if len(set(written)) < len(written):
+    if len(set(map(os.path.realpath, written))) < len(written):
         raise UsageError("two of --output, --record and --targets are one file; give each its own")
     if config.tile is not None and config.tile_overlap >= min(config.tile):
         tile = "x".join(map(str, config.tile))

@@ -234,6 +234,14 @@ def test_targets_have_a_file_of_their_own_and_need_tracks():
         parse_config(["--camera", "demo", "--no-track", "--targets", "t.json"])
 
 
+def test_one_file_under_two_names_is_one_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    for other in (tmp_path / "t.json", tmp_path / "link" / "t.json"):
+        with pytest.raises(UsageError, match=r"two of --output, --record and --targets are one file"):
+            parse_config(["--camera", "demo", "--output", "t.json", "--targets", str(other)])
+
+
 def docs_table():
     """Return the tables of the docs page, one for each group of settings."""
     lines: list[str] = []
