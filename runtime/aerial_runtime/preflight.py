@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from aerial_runtime.config import Config, config_of, config_parser
+from aerial_runtime.config import Config, config_of, config_parser, toml_of
 from aerial_runtime.daemon import quieten_opencv
 from aerial_runtime.errors import AerialError, CheckError, run_command
 from aerial_runtime.pipeline import Pipeline
@@ -44,7 +44,11 @@ def _command(argv: Sequence[str] | None) -> int:
     parser = config_parser("aerial-preflight", about)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     given = parser.parse_args(argv)
-    return dry_run(config_of(given), as_json="json" in given)
+    config = config_of(given)
+    if config.print_config:
+        say(toml_of(config))
+        return 0
+    return dry_run(config, as_json="json" in given)
 
 
 def dry_run(config: Config, as_json: bool = False) -> int:

@@ -99,6 +99,12 @@ def test_a_dry_run_is_the_same_and_flies_nothing(flags, tmp_path, capsys):
     assert daemon([*flags, "--dry-run", "--segmenter", "nowhere.onnx"]) == 6
 
 
+def test_the_configuration_is_printed_and_nothing_is_opened(flags, tmp_path, capsys):
+    assert main([*flags, "--print-config"]) == 0
+    (tmp_path / "flight.toml").write_text(capsys.readouterr().out)
+    assert parse_config(["--config", str(tmp_path / "flight.toml")]) == parse_config(flags)
+
+
 def test_the_shipped_bundle_gives_its_golden_answer():
     row = rows("--camera", "demo", "--bind", "none", "--device", "cpu")["models"]
     assert row.go and "golden answer found" in row.measured
