@@ -49,6 +49,14 @@ def test_damage_anywhere_is_one_sentence(goldens):
             assert same(goldens_from_bytes(bytes(bad), "g.npz"), goldens)
 
 
+@pytest.mark.parametrize("place", [8, 10])  # of flags, the lowest bit of which says encrypted; of the compression
+def test_damage_of_a_directory_entry_is_one_sentence(goldens, place):
+    bad = bytearray(goldens_to_bytes(goldens))
+    bad[bad.index(b"PK\x01\x02") + place] ^= 1
+    with pytest.raises(InputError, match=r"the goldens in g\.npz are damaged"):
+        goldens_from_bytes(bytes(bad), "g.npz")
+
+
 @pytest.mark.parametrize("name", ["m.onnx", "m.fp16.onnx", "m.orin.10.3.0.fp16.engine", "m.v2.onnx"])
 def test_they_are_found_beside_what_was_made_of_the_model(goldens, tmp_path, kit, name):
     card = kit.segmenter_card(weights_sha256="w" * 64)
