@@ -89,7 +89,8 @@ def _run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:  # onnx above all: verifying and measuring do without
         if (error.name or "").startswith("aerial_"):
             raise
-        raise ResourceError(f"the package {error.name} is missing; pip install 'aerial[export]'") from error
+        extra = "cpu" if error.name == "onnxruntime" else "export"  # which brings no inference engine
+        raise ResourceError(f"the package {error.name} is missing; pip install 'aerial[{extra}]'") from error
     return 0
 
 

@@ -138,3 +138,11 @@ def test_inspect_needs_no_torch_and_says_that_it_needs_onnx(exported):
     assert (done.returncode, done.stderr) == (
         5, "aerial-export: error: the package onnx is missing; pip install 'aerial[export]'\n",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["--inspect", "s.onnx"], ["--verify", "s.onnx"], ["s.onnx"]], ids=" ".join)
+def test_of_a_missing_inference_engine_the_extra_that_brings_it_is_named(words):
+    done = run_without(["onnxruntime"], words)
+    assert (done.returncode, done.stderr) == (
+        5, "aerial-export: error: the package onnxruntime is missing; pip install 'aerial[cpu]'\n",
+    )  # fmt: skip
