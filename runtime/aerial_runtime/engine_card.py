@@ -19,6 +19,8 @@ from aerial_runtime.errors import ModelError
 ENGINE_SCHEMA: Final = "aerial.engine/1"
 ENGINE_SUFFIX: Final = ".engine"
 CARD_SUFFIX: Final = ".json"  # behind the engine's whole name
+# What `engine_name` puts behind a model's name, which may hold dots of its own.
+NAME_ENDING: Final = re.compile(r"\.[a-z0-9-]*(\.\d+)+(\.post\d+)?\.fp(16|32)$")
 
 Pixels = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -140,7 +142,7 @@ def check_host(engine: Path, card: EngineCard, here: Host) -> None:
 
 def build_again(engine: Path, card: EngineCard | None = None, frame_size: tuple[int, int] | None = None) -> str:
     """Return the end of a sentence: the command that builds an engine anew. frame_size: if not that of the card."""
-    onnx = card.onnx if card is not None else f"{engine.name.partition('.')[0]}.onnx"
+    onnx = card.onnx if card is not None else NAME_ENDING.sub("", engine.name.removesuffix(ENGINE_SUFFIX)) + ".onnx"
     command = f"aerial-export {engine.with_name(onnx)} --engine"
     size = frame_size or (card.frame_size if card is not None else None)
     if size is not None:

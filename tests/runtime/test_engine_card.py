@@ -44,6 +44,14 @@ def test_names_tell_model_gpu_tensorrt_and_precision(engine):
     assert card_path(engine).name == f"{engine.name}.json"
 
 
+@pytest.mark.parametrize("model", ["c", "seg.v2", "seg.1.0"])
+@pytest.mark.parametrize("host", [HOST, Host("Orin", "8.7", "10.3.0"), Host("Orin", "8.7", "10.3.0.post1")], ids=str)
+def test_a_model_whose_name_holds_dots_is_named_whole_where_the_card_is_missing(model, host):
+    engine = Path("models") / engine_name(model, host, "fp16")
+    assert build_again(engine) == f"build it here with: aerial-export models/{model}.onnx --engine"
+    assert build_again(Path("segmenter.engine")) == "build it here with: aerial-export segmenter.onnx --engine"
+
+
 def test_what_was_written_is_read(engine, card):
     assert read_engine_card(engine) == card
     assert card.largest_shape(card.card.inputs[0]) == (7, 16, 16, 3)
