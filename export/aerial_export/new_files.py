@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -27,6 +28,8 @@ def new_files(folder: Path) -> Iterator[Path]:
             files = sorted(path for path in aside.iterdir() if path.is_file())
             for path in files:
                 _sync(path)
+                if (folder / path.name).is_dir():  # it cannot be replaced, and then no other file may be either
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             for path in files:
                 path.replace(folder / path.name)
             _sync(folder)

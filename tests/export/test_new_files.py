@@ -23,6 +23,17 @@ def test_none_appears_when_something_goes_wrong(tmp_path, error):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("one", "old")]
 
 
+def test_none_is_replaced_where_a_folder_has_the_name_of_one(tmp_path):
+    (tmp_path / "one").write_text("old")
+    (tmp_path / "two").mkdir()
+    with pytest.raises(ResourceError, match=r"cannot write into .* \(Is a directory\), what was there is as it was"):
+        with new_files(tmp_path) as folder:
+            (folder / "one").write_text("new")
+            (folder / "two").write_text("new")
+    assert (tmp_path / "one").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
 def test_what_the_system_refuses_is_one_sentence(tmp_path):
     with pytest.raises(ResourceError, match=r"cannot write into .* \(No space left on device\), what was there"):
         with new_files(tmp_path):
