@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aerial_runtime import __version__
 from aerial_runtime.config import Parser
+from aerial_runtime.contract import MAX_FRAME_MEGAPIXELS
 from aerial_runtime.errors import ResourceError, UsageError, run_command
 from aerial_runtime.say import say
 from aerial_runtime.segment import MAX_CANDIDATES
@@ -157,7 +158,10 @@ def _frame_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size in pixels such as 1920x1080")
-    return int(match[1]), int(match[2])
+    width, height = int(match[1]), int(match[2])
+    if width * height > MAX_FRAME_MEGAPIXELS * 1_000_000:  # none flies, and --benchmark would want the memory for it
+        raise argparse.ArgumentTypeError(f"{text} is more than {MAX_FRAME_MEGAPIXELS} megapixels")
+    return width, height
 
 
 def _device(text: str) -> str:

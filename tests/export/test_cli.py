@@ -77,6 +77,12 @@ def test_bad_input_is_one_sentence_and_the_right_code(save_segmenter, tmp_path, 
     assert sorted(file.name for file in tmp_path.iterdir()) == ["cardless.pt", "model.pt", "text.pt"]
 
 
+@pytest.mark.parametrize("verb", ["--benchmark", "--inspect"])
+def test_a_frame_larger_than_any_that_flies_is_refused(verb, capsys):
+    words = [verb, "s.onnx", "--frame-size", "99999x99999"]
+    assert "99999x99999 is more than 100 megapixels; see --help" in error_of(capsys, words, 2)
+
+
 def test_a_folder_for_the_output_is_made(save_segmenter, tmp_path, capsys, quick_build):
     output = tmp_path / "new" / "m.onnx"
     assert main([str(save_segmenter()), "-o", str(output)]) == 0 and output.is_file()
