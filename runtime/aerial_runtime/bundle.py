@@ -69,7 +69,7 @@ class Bundle:
         except DAMAGE as error:
             raise ModelError(f"{path} is damaged or no bundle ({error}); copy it again, or make it anew") from error
         except OSError as error:
-            raise ModelError(f"cannot read the bundle {path} ({error.strerror}); check --models") from error
+            raise ModelError(f"cannot read the bundle {path} ({error.strerror}); check the path") from error
         for name, data in self._files.items():
             self._check_sum(name, data)
 

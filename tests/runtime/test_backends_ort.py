@@ -53,7 +53,7 @@ def test_refuses_what_is_no_model(tmp_path, kit):
     empty.write_bytes(b"")
     bare = kit.build_segmenter(tmp_path / "bare.onnx", None)
     for path, reason in [
-        (missing, "cannot read the model"),
+        (missing, r"cannot read the model .*; check the path$"),
         (tmp_path, "cannot read the model"),
         (text, "not a usable ONNX model"),
         (empty, "not a usable ONNX model"),

@@ -123,7 +123,7 @@ def test_damage_anywhere_is_refused(bundle, tmp_path, frame, capsys):
     for damaged in (b"", b"text", data[: len(data) // 2], data[:-1], data[:700] + b"\xff" * 8 + data[708:]):
         bad.write_bytes(damaged)
         refused(capsys, 3, frame, bad, bad)
-    refused(capsys, 3, frame, tmp_path / "none.aerial", tmp_path / "none.aerial", "check --models")
+    refused(capsys, 3, frame, tmp_path / "none.aerial", tmp_path / "none.aerial", "check the path")
 
 
 def test_another_version_is_refused(tmp_path, bundle, frame, capsys):

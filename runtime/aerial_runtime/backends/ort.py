@@ -39,9 +39,7 @@ class OrtBackend(Backend):
             # Read once: the bytes that are hashed are the bytes that fly, even if the file is replaced meanwhile.
             self._data = data = path.read_bytes()
         except OSError as error:
-            raise ModelError(
-                f"cannot read the model {path} ({error.strerror}); check --segmenter, --classifier and --models"
-            ) from error
+            raise ModelError(f"cannot read the model {path} ({error.strerror}); check the path") from error
         self._errors = engine_errors()
         try:
             self._session = self._open(_providers(ort, device), {})
