@@ -30,3 +30,14 @@ def test_no_file_that_is_named_is_ignored():
     if result.returncode == 128:
         pytest.skip("outside a git checkout")
     assert result.stdout.split() == ["none.pt"], "kept out by .gitignore"
+
+
+def codes_of_health(document, heading):
+    """Return the codes in the first column of the table below a heading."""
+    table = (ROOT / "docs" / document).read_text(encoding="utf-8").partition(heading)[2].partition("\n\n")[0]
+    return {code for row in table.splitlines()[2:] for code in re.findall(r"`([\w-]+)`", row.split("|")[1])}
+
+
+def test_both_tables_tell_the_same_reasons_of_the_health():
+    told = codes_of_health("protocol.md", "| reason | what it says")
+    assert "output-failed" in told and told == codes_of_health("runtime.md", "| code | what it means")
