@@ -11,6 +11,9 @@ import onnx
 import onnxruntime
 from onnx import ModelProto, shape_inference
 
+from aerial_runtime.backends.ort import engine_errors
+from aerial_runtime.errors import ModelError
+
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -21,7 +24,7 @@ def parameters(model: ModelProto) -> int:
 
 
 def macs(model: ModelProto, sizes: Mapping[str, int]) -> int:
-    """Return the multiply-accumulates of one call. sizes: name of an open axis -> its length."""
+    """Return the multiply-accumulates of one call. sizes: name of an open axis -> its length. Raises ModelError."""
     fixed = _fixed(model, sizes)
     shapes = {
         info.name: [axis.dim_value for axis in info.type.tensor_type.shape.dim]
@@ -43,14 +46,23 @@ def macs(model: ModelProto, sizes: Mapping[str, int]) -> int:
 def _fixed(model: ModelProto, sizes: Mapping[str, int]) -> ModelProto:
     """Return the model for inputs of one size: what depends on the size alone is computed, every shape is known.
 
-    ONNX Runtime does it: ONNX's own shape inference does not follow sizes through arithmetic.
+    ONNX Runtime does it: ONNX's own shape inference does not follow sizes through arithmetic. Raises ModelError.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     for axis, length in sizes.items():
         options.add_free_dimension_override_by_name(axis, length)
-    with tempfile.TemporaryDirectory() as folder:
-        options.optimized_model_filepath = str(Path(folder) / "fixed.onnx")
-        onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-        return shape_inference.infer_shapes(onnx.load(options.optimized_model_filepath), data_prop=True)
+    errors: tuple[type[Exception], ...] = (OSError, *engine_errors())
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            options.optimized_model_filepath = str(Path(folder) / "fixed.onnx")
+            onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+            fixed = onnx.load(options.optimized_model_filepath)
+    except errors as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"ONNX Runtime does not take the model, or finds no room for a copy in {tempfile.gettempdir()} ({reason}); "
+            "export it again, or free space there"
+        ) from error
+    return shape_inference.infer_shapes(fixed, data_prop=True)

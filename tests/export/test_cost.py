@@ -6,6 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from aerial_export.cost import macs, parameters
+from aerial_runtime.errors import ModelError
 from aerial_train.checkpoint import load_checkpoint
 from aerial_train.network_summary import summarise
 
@@ -42,3 +43,15 @@ def test_each_kind_of_product_by_hand():
 def test_an_exported_network_costs_what_the_trained_one_costs(exported, name, axes, shape, suffix):
     network = load_checkpoint(exported / f"{name}.pt").network
     assert macs(onnx.load(exported / f"{name}{suffix}"), axes) == summarise(network, shape).macs
+
+
+def test_a_model_that_cannot_be_opened_is_one_sentence(monkeypatch, tmp_path):
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3]) for name in "xy"]
+    weights = numpy_helper.from_array(np.zeros((4, 3), np.float32), "w")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", tensors[:1], tensors[1:], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    with pytest.raises(ModelError, match=r"ONNX Runtime does not take the model, .*; export it again, or free space"):
+        macs(model, {})
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(ModelError, match=r"finds no room for a copy in .*none .*No such file"):
+        macs(model, {})
