@@ -158,7 +158,10 @@ def test_curves_and_pictures_for_tensorboard(tmp_path, square_frames):
 
 def test_other_loggers(tmp_path, square_frames, monkeypatch):
     train_segmenter(options(tmp_path, logger="csv", epochs=1), square_frames(), square_frames(seed=1))
-    assert "held_out/jaccard" in (tmp_path / "run" / "curves" / "metrics.csv").read_text()
+    curves = tmp_path / "run" / "curves" / "metrics.csv"
+    assert "held_out/jaccard" in (first := curves.read_text())
+    train_segmenter(options(tmp_path, logger="csv", epochs=2), square_frames(), square_frames(seed=1), resume=True)
+    assert (curves.with_name("metrics-1.csv").read_text(), "held_out/jaccard" in curves.read_text()) == (first, True)
     with pytest.raises(ResourceError, match="pip install wandb"):
         train_segmenter(options(tmp_path, "other", logger="wandb"), square_frames(), square_frames(seed=1))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import pickle
 import subprocess
@@ -210,6 +211,7 @@ def _logger(options: FitOptions) -> Logger | bool:
         if options.logger == "tensorboard":
             return loggers.TensorBoardLogger(run, name="", version="curves")
         if options.logger == "csv":
+            _set_aside(run / "curves" / "metrics.csv")
             return loggers.CSVLogger(run, name="", version="curves")
         if options.logger == "mlflow":
             return loggers.MLFlowLogger(experiment_name="aerial", run_name=options.name)
@@ -218,6 +220,13 @@ def _logger(options: FitOptions) -> Logger | bool:
     except ModuleNotFoundError as error:
         raise ResourceError(f"--logger {options.logger} needs its package; pip install {options.logger}") from error
     return False
+
+
+def _set_aside(curves: Path) -> None:
+    """Give the curves of a run that goes on the next free name, metrics-1.csv, ...: Lightning would delete them."""
+    if is_main_process() and curves.exists():
+        names = (curves.with_name(f"{curves.stem}-{number}{curves.suffix}") for number in itertools.count(1))
+        curves.rename(next(name for name in names if not name.exists()))
 
 
 def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
