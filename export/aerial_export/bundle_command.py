@@ -181,7 +181,7 @@ def _drawn(space: LabelSpace) -> Iterator[U8]:
             raise
         raise ResourceError(
             f"the package {error.name} is missing, which draws a golden frame; "
-            "pip install 'aerial[train]', or give --frame PICTURE with targets in it"
+            "in the checkout, pip install '.[train]', or give --frame PICTURE with targets in it"
         ) from error
     height, width = FRAME_SIZE
     recipe = FrameRecipe(

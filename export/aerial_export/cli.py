@@ -91,7 +91,9 @@ def _run(args: argparse.Namespace) -> int:
         if (error.name or "").startswith("aerial_"):
             raise
         extra = "cpu" if error.name == "onnxruntime" else "export"  # which brings no inference engine
-        raise ResourceError(f"the package {error.name} is missing; pip install 'aerial[{extra}]'") from error
+        raise ResourceError(
+            f"the package {error.name} is missing; in the checkout, pip install '.[{extra}]'"
+        ) from error
     return 0
 
 

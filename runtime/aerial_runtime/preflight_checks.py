@@ -155,8 +155,8 @@ def check_device(config: Config, pipeline: Pipeline) -> Check:
     has_gpu = any(path.exists() for path in GPU_FILES)
     if config.device == "auto" and has_gpu and pipeline.provider == "CPUExecutionProvider":
         problem = (
-            "this machine has a GPU, but the models run on the CPU; build the engine (docs/engines.md) or install "
-            "'aerial[gpu]', or give --device cpu to mean it"
+            "this machine has a GPU, but the models run on the CPU; build the engine (docs/engines.md) or, in "
+            "the checkout, pip install '.[gpu]', or give --device cpu to mean it"
         )
     return judged("device", pipeline.provider, config.device, problem)
 

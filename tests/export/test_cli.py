@@ -142,7 +142,7 @@ def test_inspect_needs_no_torch_and_says_that_it_needs_onnx(exported):
     assert run_without(without_torch, ["--inspect", exported / "s.onnx"]).returncode == 0
     done = run_without(GROUND, ["--inspect", exported / "s.onnx"])
     assert (done.returncode, done.stderr) == (
-        5, "aerial-export: error: the package onnx is missing; pip install 'aerial[export]'\n",
+        5, "aerial-export: error: the package onnx is missing; in the checkout, pip install '.[export]'\n",
     )  # fmt: skip
 
 
@@ -150,5 +150,5 @@ def test_inspect_needs_no_torch_and_says_that_it_needs_onnx(exported):
 def test_of_a_missing_inference_engine_the_extra_that_brings_it_is_named(words):
     done = run_without(["onnxruntime"], words)
     assert (done.returncode, done.stderr) == (
-        5, "aerial-export: error: the package onnxruntime is missing; pip install 'aerial[cpu]'\n",
+        5, "aerial-export: error: the package onnxruntime is missing; in the checkout, pip install '.[cpu]'\n",
     )  # fmt: skip

@@ -217,7 +217,7 @@ def test_refuses_two_engines_that_overwrite_each_other(tmp_path, monkeypatch, ti
 
 def test_says_what_to_install_where_there_is_no_engine(monkeypatch, tiny_models):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ResourceError, match=r"pip install 'aerial\[cpu\]'"):
+    with pytest.raises(ResourceError, match=r"pip install '\.\[cpu\]'"):
         open_backend(tiny_models / "segmenter.onnx")
 
 

@@ -25,7 +25,7 @@ def test_no_command_and_unknown_commands_are_usage_errors(capsys):
 def test_a_missing_ground_package_is_named(monkeypatch, capsys):
     monkeypatch.setitem(cli.COMMANDS, "score", ("package_that_is_missing", "text"))
     assert cli.main(["score"]) == 5
-    assert "package_that_is_missing; pip install 'aerial[train]'" in capsys.readouterr().err
+    assert "package_that_is_missing; in the checkout, pip install '.[train]'" in capsys.readouterr().err
 
 
 def test_sheets_of_crops_and_frames(tmp_path, capsys):

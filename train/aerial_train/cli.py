@@ -64,7 +64,9 @@ def _import(module: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("aerial_"):
             raise
-        raise ResourceError(f"this command needs the package {error.name}; pip install 'aerial[train]'") from error
+        raise ResourceError(
+            f"this command needs the package {error.name}; in the checkout, pip install '.[train]'"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def import_libraries() -> tuple[Any, Any]:
     except (ImportError, OSError) as error:
         raise ResourceError(
             f"no TensorRT here ({error}); on a Jetson it comes with JetPack, seen by a venv made with "
-            "--system-site-packages, and pycuda from pip; elsewhere pip install 'aerial[tensorrt]'"
+            "--system-site-packages, and pycuda from pip; elsewhere, in the checkout, pip install '.[tensorrt]'"
         ) from error
     if int(trt.__version__.partition(".")[0]) not in VERSIONS:
         known = f"{VERSIONS[0]}.x to {VERSIONS[-1]}.x"

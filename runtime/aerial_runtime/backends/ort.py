@@ -149,12 +149,12 @@ def _import_engine() -> Any:
     if len(installed) > 1:
         raise ResourceError(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; "
-            "uninstall both, then install one of 'aerial[cpu]' and 'aerial[gpu]'"
+            "uninstall both, then, in the checkout, pip install '.[cpu]' or '.[gpu]'"
         )
     try:
         import onnxruntime
     except ImportError as error:
-        raise ResourceError(f"no inference engine ({error}); pip install 'aerial[cpu]'") from error
+        raise ResourceError(f"no inference engine ({error}); in the checkout, pip install '.[cpu]'") from error
     onnxruntime.set_default_logger_severity(LOG_ERRORS_ONLY)
     return onnxruntime
 
@@ -214,7 +214,7 @@ def _providers(ort: Any, device: str) -> list[Any]:
     if wanted not in available:
         raise ResourceError(
             f"the device {device} is not available, the installed engine has no {wanted}; "
-            "install 'aerial[gpu]' instead of 'aerial[cpu]', or give --device cpu"
+            "in the checkout, pip install '.[gpu]' instead of '.[cpu]', or give --device cpu"
         )
     # TensorRT leaves what it cannot do to CUDA; the sizes are computed on the CPU in any case.
     names = dict.fromkeys((wanted, PROVIDERS["cuda"]))
