@@ -49,14 +49,20 @@ models: setup  ## train, measure and bundle the shipped models in runs/: hours; 
 	$(DEV)/bin/aerial-train classifier --name classifier-4 $(if $(wildcard runs/classifier-4),--resume,$(PHOTOS) \
 		--init runs/classifier-3/last.pt --data scenes=0.92,runs/mined-2/=0.08 --held-out-data scenes \
 		--optimizer muon --lr 1.5e-3 --head-weights heading=2 --batch 128 --warm-up 0.03 --epochs 12 --seed 3)
+	$(if $(wildcard runs/mined-3),,$(DEV)/bin/aerial-train mine --out runs/mined-3 --frames 1600 $(PHOTOS) \
+		--segmenter runs/segmenter-3/best.pt --classifier runs/classifier-4/last.pt)
+	$(DEV)/bin/aerial-train classifier --name classifier-5 $(if $(wildcard runs/classifier-5),--resume,$(PHOTOS) \
+		--init runs/classifier-4/last.pt --data scenes=0.92,runs/mined-3/=0.08 --held-out-data scenes \
+		--optimizer muon --lr 1.5e-3 --head-weights heading=2,letter=1.5 --batch 128 --warm-up 0.03 --epochs 27 \
+		--seed 4)
 	$(DEV)/bin/aerial-train evaluate runs/segmenter-3/best.pt scenes --count 1000 $(PHOTOS) --write \
 		--out runs/segmenter-3/report
-	$(DEV)/bin/aerial-train evaluate runs/classifier-4/last.pt scenes --count 10000 $(PHOTOS) --views 4 \
-		--abstain-error 0.25 --write --out runs/classifier-4/report
+	$(DEV)/bin/aerial-train evaluate runs/classifier-5/last.pt scenes --count 10000 $(PHOTOS) --views 4 \
+		--abstain-error 0.25 --write --out runs/classifier-5/report
 	$(DEV)/bin/aerial-train certificate $(PHOTOS) --segmenter runs/segmenter-3/best.pt \
-		--classifier runs/classifier-4/last.pt --write --out runs/certificate --overwrite
+		--classifier runs/classifier-5/last.pt --write --out runs/certificate --overwrite
 	$(DEV)/bin/aerial-export runs/segmenter-3/best.pt -o runs/models/segmenter.onnx
-	$(DEV)/bin/aerial-export runs/classifier-4/last.pt -o runs/models/classifier.onnx
+	$(DEV)/bin/aerial-export runs/classifier-5/last.pt -o runs/models/classifier.onnx
 	$(DEV)/bin/aerial-bundle runs/models/segmenter.onnx runs/models/classifier.onnx -o runs/models.aerial
 
 bench: setup  ## speed of the whole pipeline beside its models, of a video, the link and scenes; PEER=file.onnx beside us
