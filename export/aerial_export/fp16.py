@@ -1,33 +1,30 @@
 """FP32 graph -> FP16 inside, uint8 and float32 at the edges. Free of torch.
 
-The convolutions and what lies between them compute in half precision; what follows the last convolution stays FP32:
-pooled features, the heads' product, softmax, the map. That part is small, and there a rounding would cost labels.
-Weights and activations are rounded to the nearest; nothing is calibrated.
+The convolutions and what lies between them compute in half precision. FP32 stay what follows the last convolution:
+pooled features, softmax, the map, for there a rounding would cost labels; and the first convolution, the roundings of
+whose weights alone did more harm than all others, for bytes are large and alike from pixel to pixel. Both parts are
+small. Weights and activations are rounded; nothing is calibrated.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from aerial_runtime.errors import CheckError
 
 CONVOLUTIONS: Final = ("Conv", "ConvTranspose")
-MOVES: Final = ("Reshape", "Pad")  # between the bytes and the first convolution; they leave values as they are
 LARGEST: Final = float(np.finfo(np.float16).max)
-# The first convolution reads bytes, 1/255 folded into its weights: many of them would be subnormal in FP16. A power of
-# two moves between input and weights without any rounding.
-INPUT_SCALE: Final = 2.0**-8
 
 
 def to_fp16(model: ModelProto) -> ModelProto:
     """Return the model with FP16 convolutions. Raises CheckError for weights that FP16 cannot hold."""
     half = copy.deepcopy(model)
     graph = half.graph
-    _scale_input(graph)
     types = _types(half)
     inside = _half_values(graph, types)
     nodes: list[NodeProto] = []
@@ -40,7 +37,8 @@ def to_fp16(model: ModelProto) -> ModelProto:
                 continue
             node.input[position] = f"{name}_{'fp16' if is_half else 'fp32'}"
             if node.input[position] not in done:
-                nodes += _converted(graph, name, node.input[position], is_half)
+                is_kernel = node.op_type == "Conv" and position == 1
+                nodes += _converted(graph, name, node.input[position], is_half, is_kernel)
                 done.add(node.input[position])
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and is_half:
@@ -87,14 +85,20 @@ def _types(model: ModelProto) -> dict[str, int]:
 
 
 def _half_values(graph: GraphProto, types: dict[str, int]) -> set[str]:
-    """Return the float values that the input flows into and that flow into a convolution, or come out of one.
+    """Return the float values behind the first convolution that flow into another one, or come out of one.
 
     Sizes, which flow from the input by Shape alone, are not among them: FP16 cannot count beyond 2048.
     """
-    images = {info.name for info in graph.input}
+    pixels = {info.name for info in graph.input}  # before that convolution
+    first: set[str] = set()  # of it
+    images: set[str] = set()  # behind it
     for node in graph.node:
-        if node.op_type != "Shape" and images.intersection(node.input):
+        if node.op_type == "Shape":
+            continue
+        if not images.union(first).isdisjoint(node.input):
             images.update(node.output)
+        elif not pixels.isdisjoint(node.input):
+            (first if node.op_type in CONVOLUTIONS else pixels).update(node.output)
     wanted: set[str] = set()
     for node in reversed(graph.node):
         if node.op_type in CONVOLUTIONS:
@@ -104,7 +108,7 @@ def _half_values(graph: GraphProto, types: dict[str, int]) -> set[str]:
     return {name for name in images & wanted if types.get(name) == TensorProto.FLOAT}
 
 
-def _converted(graph: GraphProto, name: str, result: str, to_half: bool) -> list[NodeProto]:
+def _converted(graph: GraphProto, name: str, result: str, to_half: bool, is_kernel: bool) -> list[NodeProto]:
     """Make `result` from a value, by a Cast node, or from a constant, by rounding it here and now."""
     constant = next((tensor for tensor in graph.initializer if tensor.name == name), None)
     if constant is None:
@@ -116,8 +120,30 @@ def _converted(graph: GraphProto, name: str, result: str, to_half: bool) -> list
             f"the constant {name} reaches {np.abs(values).max():.3g}, FP16 ends at {LARGEST:.0f}; "
             "train with weight decay, or fly the FP32 file"
         )
-    graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), result))
+    halves = _with_same_sums(values) if is_kernel else values.astype(np.float16)
+    graph.initializer.append(numpy_helper.from_array(halves, result))
     return []
+
+
+def _with_same_sums(weights: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float16]:
+    """Round the kernels of a convolution, [out, in, H, W], so that the sum of each stays nearly what it was.
+
+    What a kernel sees behind a ReLU is positive and alike from pixel to pixel: roundings that go one way add up. Some
+    weights go to the other of their two neighbours instead, one at a time, as long as that brings the sum nearer.
+    """
+    exact = weights.reshape(len(weights), -1).astype(np.float64)
+    nearest = exact.astype(np.float16)
+    other = np.nextafter(nearest, np.where(nearest > exact, -np.inf, np.inf).astype(np.float16))
+    step = other.astype(np.float64) - nearest
+    off, moved, rows = (nearest - exact).sum(axis=1), np.zeros(exact.shape, bool), np.arange(len(exact))
+    while True:
+        left = np.where(moved, np.inf, np.abs(off[:, None] + step))
+        best = left.argmin(axis=1)
+        nearer = left[rows, best] < np.abs(off)
+        if not nearer.any():
+            return np.where(moved, other, nearest).reshape(weights.shape)
+        moved[rows[nearer], best[nearer]] = True
+        off[nearer] += step[rows[nearer], best[nearer]]
 
 
 def replace_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:
@@ -129,30 +155,3 @@ def replace_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:
     del graph.initializer[:]
     graph.initializer.extend(kept)
     del graph.value_info[:]
-
-
-def _scale_input(graph: GraphProto) -> None:
-    """Scale the cast input by INPUT_SCALE and the first convolution's weights by its inverse, in place.
-
-    A graph in which anything but a convolution reads the bytes stays as it is.
-    """
-    cast = next(node for node in graph.node if node.op_type == "Cast" and node.input[0] == graph.input[0].name)
-    values, readers = {cast.output[0]}, []
-    for node in graph.node:
-        if not values.intersection(node.input):
-            continue
-        if node.op_type in MOVES:
-            values.update(node.output)
-        else:
-            readers.append(node)
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    if any(node.op_type not in CONVOLUTIONS or node.input[1] not in weights for node in readers):
-        return
-    for name in {node.input[1] for node in readers}:
-        scaled = numpy_helper.to_array(weights[name]) / np.float32(INPUT_SCALE)
-        weights[name].CopyFrom(numpy_helper.from_array(scaled, name))
-    scale = numpy_helper.from_array(np.asarray(INPUT_SCALE, np.float32), "input_scale")
-    graph.initializer.append(scale)
-    scaled_name, cast.output[0] = cast.output[0], f"{cast.output[0]}_unscaled"
-    place = list(graph.node).index(cast) + 1
-    graph.node.insert(place, helper.make_node("Mul", [cast.output[0], scale.name], [scaled_name]))
