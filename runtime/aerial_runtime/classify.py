@@ -86,11 +86,18 @@ class Classifier:
         if not others:
             return candidates, outputs
         first = {name: said.copy() for name, said in outputs.items()}  # they are valid until the next call
-        again = answers(self.backend, self._cut(image_bgr, others))
-        outputs = {name: np.concatenate((said, again[name])) for name, said in first.items()}
+        looks = self.backend.infer(self._cut(image_bgr, others))
         every = [*candidates, *others]
-        rows = _best_framings(every, _confidences(outputs), len(candidates))
-        return [every[row] for row in rows], {name: said[rows] for name, said in outputs.items()}
+        rows = _best_framings(every, [*confidences, *_confidences(looks)], len(candidates))
+        stay = [row for row in rows if row < len(candidates)]
+        better = [every[row] for row in rows if row >= len(candidates)]
+        outputs = {name: said[stay] for name, said in first.items()}
+        if better:  # only these are turned, too
+            again = answers(self.backend, self._cut(image_bgr, better))
+            outputs = {name: np.concatenate((said, again[name])) for name, said in outputs.items()}
+        kept = [*(every[row] for row in stay), *better]
+        order = sorted(range(len(kept)), key=lambda row: (kept[row].box.y, kept[row].box.x))
+        return [kept[row] for row in order], {name: said[order] for name, said in outputs.items()}
 
     def _cut(self, image_bgr: U8, candidates: Sequence[Candidate]) -> U8:
         """Return the crops, uint8 [N, S, S, 3], in a buffer that the next call reuses."""
@@ -115,7 +122,7 @@ class Classifier:
 
 
 def _best_framings(candidates: Sequence[Candidate], confidences: Sequence[float], first: int) -> list[int]:
-    """Return the rows of the candidates, from top to bottom, without those that a likelier one frames better.
+    """Return the rows of the candidates without those that a likelier one frames better.
 
     The `first` candidates are of one mask and never drive each other out: they are things of their own.
     """
@@ -125,7 +132,7 @@ def _best_framings(candidates: Sequence[Candidate], confidences: Sequence[float]
         rivals = (candidates[other].box for other in kept if max(row, other) >= first)
         if all(box.shared_px(rival) <= SAME_SHARE * min(box.area_px, rival.area_px) for rival in rivals):
             kept.append(row)
-    return sorted(kept, key=lambda row: (candidates[row].box.y, candidates[row].box.x))
+    return sorted(kept)
 
 
 def _confidences(outputs: Mapping[str, Array]) -> list[float]:

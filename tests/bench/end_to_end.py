@@ -14,24 +14,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
-import numpy as np
 import zmq
 
 from aerial_runtime.backends import Backend, open_backend
+from aerial_runtime.backends.base import Array
 from aerial_runtime.backends.ort import SAME_SIZE_RUNS
 from aerial_runtime.bundle import Bundle
 from aerial_runtime.card import load_label_space
 from aerial_runtime.config import CLASSIFIER_FILE, SEGMENTER_FILE, SHIPPED_MODELS
 from aerial_runtime.contract import U8, Frame
-from aerial_runtime.crop import cut_crop
 from aerial_runtime.health import HealthMonitor
 from aerial_runtime.outlet import Outlet
 from aerial_runtime.pipeline import DetectOptions, Pipeline
 from aerial_runtime.publish import Publisher
 from aerial_runtime.segment import Segmenter
-from aerial_runtime.views import answers
 from aerial_train.scenes.backgrounds import Backgrounds
 from aerial_train.scenes.frames import FrameRecipe, FrameScenes
 
@@ -66,19 +66,21 @@ class EndToEnd:
             self.whole(image_bgr)
 
     def bare(self, image_bgr: U8) -> Callable[[], None]:
-        """Return the bare calls on the same inputs: the segmenter on the frame, the classifier on ready-cut crops and
-        once more on the turned ones."""
-        size, margin = self._classifier.card.crop_size, self._classifier.card.crop_margin
-        assert size is not None
-        candidates = Segmenter(self._segmenter)(image_bgr).candidates
-        crops = np.empty((len(candidates), size, size, 3), np.uint8)
-        for crop, candidate in zip(crops, candidates, strict=True):
-            cut_crop(image_bgr, candidate.box, margin, crop)
+        """Return the bare calls on the same inputs: all that the pipeline asks both models for this frame."""
+        asked: list[tuple[Backend, U8]] = []
+
+        def kept(model: Backend, infer: Callable[[U8], dict[str, Array]], images: U8) -> dict[str, Array]:
+            asked.append((model, images.copy()))
+            return infer(images)
+
+        with ExitStack() as stack:
+            for model in (self._segmenter, self._classifier):
+                stack.enter_context(mock.patch.object(model, "infer", partial(kept, model, model.infer)))
+            self._pipeline(Frame(image_bgr, "", 0, 0, 0))
 
         def call() -> None:
-            self._segmenter.infer(image_bgr[np.newaxis])
-            if len(crops):
-                answers(self._classifier, crops)
+            for model, images in asked:
+                model.infer(images)
 
         return call
 
