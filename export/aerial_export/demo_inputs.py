@@ -14,7 +14,7 @@ from aerial_runtime.camera.image_file import read_image
 from aerial_runtime.card import ModelCard
 from aerial_runtime.contract import U8, Box
 from aerial_runtime.crop import cut_crop
-from aerial_runtime.score import LabelledBox, LabelledFrame, read_labels
+from aerial_runtime.label_file import LabelledBox, LabelledFrame, read_labels
 from aerial_runtime.segment import MAX_CANDIDATES
 
 WINDOW: Final = (270, 480)  # height, width: a quarter of a frame each way

@@ -15,7 +15,7 @@ from aerial_runtime.backends import Backend, open_backend
 from aerial_runtime.contract import U8
 from aerial_runtime.engine_card import read_engine_card
 from aerial_runtime.errors import InputError
-from aerial_runtime.score import LabelledBox
+from aerial_runtime.label_file import LabelledBox
 
 
 def judge_engine(engine: Path, onnx: Path, device: str, progress: Callable[[str], None]) -> None:

@@ -14,8 +14,8 @@ from aerial_export.goldens import Answer, Golden, Input
 from aerial_export.parity import LIMITS
 from aerial_runtime.card import ModelCard
 from aerial_runtime.contract import U8
+from aerial_runtime.label_file import LabelledBox
 from aerial_runtime.say import say
-from aerial_runtime.score import LabelledBox
 from aerial_runtime.segment import MAX_CANDIDATES
 
 SEED: Final = 7

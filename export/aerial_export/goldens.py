@@ -16,7 +16,7 @@ import numpy.typing as npt
 from aerial_runtime.card import ModelCard
 from aerial_runtime.contract import U8
 from aerial_runtime.errors import InputError
-from aerial_runtime.score import LabelledBox
+from aerial_runtime.label_file import LabelledBox
 
 SCHEMA: Final = "aerial.goldens/1"
 SUFFIX: Final = ".goldens.npz"

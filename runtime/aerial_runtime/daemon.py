@@ -23,6 +23,7 @@ from aerial_runtime.errors import InputError, ResourceError, run_command
 from aerial_runtime.health import HealthMonitor
 from aerial_runtime.inject import Faults, parse_fault
 from aerial_runtime.jsonl import JsonlWriter
+from aerial_runtime.label_file import read_labels
 from aerial_runtime.log import setup_log
 from aerial_runtime.machine import MachineWatch
 from aerial_runtime.metrics import MetricsServer
@@ -39,7 +40,7 @@ from aerial_runtime.pipeline import Pipeline
 from aerial_runtime.publish import is_within_machine
 from aerial_runtime.record import Recorder
 from aerial_runtime.say import say, utf8
-from aerial_runtime.score import format_score, read_labels, score_flight
+from aerial_runtime.score import format_score, score_flight
 from aerial_runtime.score_targets import format_targets, has_ids, score_targets
 from aerial_runtime.signals import stop_on_signals
 from aerial_runtime.systemd import Watchdog

@@ -15,15 +15,8 @@ import msgspec
 
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import Detections, FlightTargets
-from aerial_runtime.score import (
-    LabelledBox,
-    LabelledFrame,
-    Score,
-    attribute_lines,
-    match_targets,
-    score_attributes,
-    unlabelled,
-)
+from aerial_runtime.label_file import LabelledBox, LabelledFrame
+from aerial_runtime.score import Score, attribute_lines, match_targets, score_attributes, unlabelled
 
 
 @dataclass

@@ -17,7 +17,7 @@ from aerial_runtime.backends.fake import FakeBackend
 from aerial_runtime.card import card_from_json
 from aerial_runtime.engine_card import EngineCard, Host, card_path, engine_card_to_json
 from aerial_runtime.errors import CheckError, InputError
-from aerial_runtime.score import LabelledBox
+from aerial_runtime.label_file import LabelledBox
 
 SIZE = (300, 170)  # width, height
 

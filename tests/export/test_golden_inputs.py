@@ -64,7 +64,7 @@ def test_only_crops_with_clear_labels_are_stored(classifier_card):
 
 
 def test_the_busiest_small_frames_are_stored(kit):
-    from aerial_runtime.score import LabelledBox
+    from aerial_runtime.label_file import LabelledBox
 
     def golden(count, shape=(1, 270, 483, 3)):
         truth = tuple(LabelledBox(0, 0, 30, 30) for _ in range(count))

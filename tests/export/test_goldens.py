@@ -6,7 +6,7 @@ import pytest
 
 from aerial_export.goldens import Golden, GoldenSet, goldens_beside, goldens_from_bytes, goldens_to_bytes
 from aerial_runtime.errors import InputError
-from aerial_runtime.score import LabelledBox
+from aerial_runtime.label_file import LabelledBox
 
 RNG = np.random.default_rng(0)
 

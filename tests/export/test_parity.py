@@ -6,7 +6,7 @@ from aerial_export.parity import LIMITS, check_control, check_parity
 from aerial_runtime.backends.fake import FakeBackend
 from aerial_runtime.card import Head, LabelSpace, ModelCard, TensorSpec
 from aerial_runtime.errors import CheckError
-from aerial_runtime.score import LabelledBox
+from aerial_runtime.label_file import LabelledBox
 
 SPACE = LabelSpace("pads", (Head("letter", ("a", "b")),))
 SEGMENTER = ModelCard(

@@ -7,16 +7,8 @@ import pytest
 
 from aerial_runtime.contract import Attribute, Box, Detections, FrameInfo, Target, TimingMs
 from aerial_runtime.errors import InputError
-from aerial_runtime.score import (
-    LabelledBox,
-    LabelledFrame,
-    format_score,
-    match_targets,
-    read_detections,
-    read_labels,
-    score_flight,
-    unlabelled,
-)
+from aerial_runtime.label_file import LabelledBox, LabelledFrame, read_labels
+from aerial_runtime.score import format_score, match_targets, read_detections, score_flight, unlabelled
 
 
 def target(x, y, w, h, confidence=0.9, **labels):

@@ -17,7 +17,7 @@ from aerial_runtime.contract import (
     TimingMs,
     TrackedTarget,
 )
-from aerial_runtime.score import LabelledBox, LabelledFrame
+from aerial_runtime.label_file import LabelledBox, LabelledFrame
 from aerial_runtime.score_targets import format_targets, has_ids, score_targets
 
 SPACE = load_label_space("suas")

@@ -21,10 +21,11 @@ from aerial_runtime.camera import open_source
 from aerial_runtime.card import load_label_space
 from aerial_runtime.config import parse_config
 from aerial_runtime.contract import Box, Frame, Target
+from aerial_runtime.label_file import read_labels
 from aerial_runtime.motion import ImageMotion
 from aerial_runtime.opening import open_pipeline
 from aerial_runtime.pipeline import PipelineResult
-from aerial_runtime.score import match_targets, read_labels
+from aerial_runtime.score import match_targets
 from aerial_runtime.track import Tracker
 
 SPACE = load_label_space("suas")

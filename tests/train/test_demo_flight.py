@@ -9,7 +9,7 @@ import pytest
 
 from aerial_runtime.camera.demo import DEMO_FOLDER
 from aerial_runtime.card import load_label_space
-from aerial_runtime.score import read_labels
+from aerial_runtime.label_file import read_labels
 from aerial_train import cli
 from aerial_train.demo_flight import STEP_PX, fly, label_row
 

@@ -134,7 +134,7 @@ def _view(index: int, length: int, rng: np.random.Generator) -> F32:
 
 
 def label_row(name: str, image: U8, targets: list[tuple[int, LabelledTarget]], space: LabelSpace) -> dict[str, Any]:
-    """One entry of a label file (aerial_runtime.score.read_labels) with the board's number as `id`."""
+    """One entry of a label file (aerial_runtime.label_file.read_labels) with the board's number as `id`."""
     return {
         "image": name,
         "width": image.shape[1],

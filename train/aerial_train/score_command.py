@@ -7,7 +7,8 @@ from pathlib import Path
 
 from aerial_runtime.card import load_label_space
 from aerial_runtime.errors import CheckError, InputError
-from aerial_runtime.score import format_score, read_detections, read_labels, score_flight
+from aerial_runtime.label_file import read_labels
+from aerial_runtime.score import format_score, read_detections, score_flight
 from aerial_runtime.score_targets import format_targets, has_ids, score_targets
 from aerial_runtime.targets_file import read_targets
 

@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.errors import UsageError
+from aerial_runtime.label_file import LabelledFrame
 from aerial_runtime.say import say
-from aerial_runtime.score import LabelledFrame, match_targets, unlabelled
+from aerial_runtime.score import match_targets, unlabelled
 from aerial_train.data import FrameData
 from aerial_train.data.base import HELD_OUT_SEED_OFFSET
 from aerial_train.data.labels import questions

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import Box
 from aerial_runtime.errors import InputError
-from aerial_runtime.score import MIN_LABEL_PX, boxes_match
+from aerial_runtime.label_file import MIN_LABEL_PX
+from aerial_runtime.score import boxes_match
 from aerial_train.evaluation.gather import CropOutcomes
 from aerial_train.evaluation.objects import ExtraOutcome, Objects
 from aerial_train.evaluation.scores import TARGET, answers_right

@@ -17,8 +17,9 @@ import numpy as np
 from aerial_runtime.contract import U8, Attribute, Box, Target
 from aerial_runtime.crop import cut_crop
 from aerial_runtime.errors import ResourceError, UsageError
+from aerial_runtime.label_file import LabelledBox
 from aerial_runtime.say import say
-from aerial_runtime.score import LabelledBox, place
+from aerial_runtime.score import place
 from aerial_train.data.labels import questions
 from aerial_train.evaluation.pair import Pair
 from aerial_train.evaluation.pictures import FOUND_BGR, TRUTH_BGR, surroundings

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from aerial_runtime.contract import Box
-from aerial_runtime.score import MIN_LABEL_PX, boxes_match, iou
+from aerial_runtime.label_file import MIN_LABEL_PX
+from aerial_runtime.score import boxes_match, iou
 from aerial_runtime.segment import find_candidates, mask_level
 from aerial_train.evaluation.gather import FrameOutcome
 from aerial_train.evaluation.significance import wilson

@@ -15,18 +15,8 @@ import numpy.typing as npt
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.classify import sector_of
 from aerial_runtime.contract import U8, Box, Target
-from aerial_runtime.score import (
-    MIN_LABEL_PX,
-    AttributeScore,
-    LabelledBox,
-    LabelledFrame,
-    Score,
-    boxes_match,
-    match_targets,
-    place,
-    score_attributes,
-    unlabelled,
-)
+from aerial_runtime.label_file import MIN_LABEL_PX, LabelledBox, LabelledFrame
+from aerial_runtime.score import AttributeScore, Score, boxes_match, match_targets, place, score_attributes, unlabelled
 from aerial_train.data.photos import PhotoTarget
 from aerial_train.evaluation.pair import Pair
 from aerial_train.evaluation.significance import bootstrap, wilson

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from aerial_runtime.errors import UsageError
+from aerial_runtime.label_file import LabelledFrame
 from aerial_runtime.say import say
-from aerial_runtime.score import SIZE_BINS_PX, LabelledFrame
+from aerial_runtime.score import SIZE_BINS_PX
 from aerial_train.data.photos import Photo, PhotoSet, check_labels, checked_picture
 from aerial_train.data.progress import progress
 from aerial_train.data.reading import read_photos
