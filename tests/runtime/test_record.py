@@ -325,6 +325,7 @@ def test_a_thread_that_cannot_keep_up_holds_up_no_live_flight_and_every_file_fli
     path, monitor, recorder_of, monkeypatch
 ):
     monkeypatch.setattr(record, "QUEUE_BYTES", 100_000)
+    monkeypatch.setattr(record, "SYNC_S", 0.001)  # the first item closes a chunk, so that the thread stands at the gate
     gate = threading.Event()
     with recorder_of(writing=lambda: gate.wait(10)) as recorder:
         start_s = time.monotonic()
@@ -342,6 +343,7 @@ def test_a_thread_that_cannot_keep_up_holds_up_no_live_flight_and_every_file_fli
 
 def test_where_there_is_no_room_for_a_picture_its_detections_are_kept(path, monitor, recorder_of, monkeypatch):
     monkeypatch.setattr(record, "QUEUE_BYTES", 300_000)
+    monkeypatch.setattr(record, "SYNC_S", 0.001)  # the first item closes a chunk, so that the thread stands at the gate
     gate = threading.Event()
     large = RNG.integers(0, 256, (40, 96, 128, 3), np.uint8)
     with recorder_of("png", writing=lambda: gate.wait(10)) as recorder:
