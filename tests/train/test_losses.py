@@ -6,6 +6,8 @@ from torch.nn import functional as F
 
 from aerial_runtime.card import Head, LabelSpace, load_label_space
 from aerial_train.losses import (
+    ANGLE_ROUNDING,
+    ANGLE_WEIGHT,
     NONE_OF_THEM,
     RAW_SHARE,
     UNKNOWN,
@@ -44,26 +46,52 @@ def test_nothing_to_name_wants_an_even_answer():
     assert float(head_loss(torch.tensor([[2.0, 0.0, 0.0, 0.0]]), labels)) > even
 
 
-def test_heading_loss_is_the_squared_distance():
-    assert heading_of("A", UP, UP) == 0
-    assert heading_of("A", RIGHT, UP) == pytest.approx(2)
-    assert heading_of("A", DOWN, UP) == pytest.approx(4)
-    assert heading_of(UNKNOWN, RIGHT, UP) == pytest.approx(2)  # the letter is unknown, its direction is not
+def error_of(seen, truth):
+    """Squared distance, and a share of the distance at equal length; both by hand, the second up to its rounding."""
+    vectors = torch.tensor(seen, dtype=torch.float64), torch.tensor(truth, dtype=torch.float64)
+    chord = torch.dist(vectors[0] / vectors[0].norm(), vectors[1])
+    return pytest.approx(float(torch.dist(*vectors) ** 2 + ANGLE_WEIGHT * chord), abs=ANGLE_WEIGHT * ANGLE_ROUNDING)
+
+
+def test_heading_loss_is_the_distance():
+    assert heading_of("A", UP, UP) == pytest.approx(0, abs=1e-6)
+    assert heading_of("A", RIGHT, UP) == error_of(RIGHT, UP)
+    assert heading_of("A", DOWN, UP) == error_of(DOWN, UP)
+    assert heading_of("A", (0.3, -0.4), UP) == error_of((0.3, -0.4), UP)
+    assert heading_of(UNKNOWN, RIGHT, UP) == error_of(RIGHT, UP)  # the letter is unknown, its direction is not
+
+
+@pytest.mark.parametrize("degrees", [1.0, 5.0, 45.0])
+def test_a_small_angle_pulls_as_hard_as_a_large_one(degrees):
+    """What a degree costs at first; of a squared distance alone it would be 30 times as little at 1 as at 45."""
+    angles = torch.deg2rad(torch.tensor([degrees - 0.2, degrees + 0.2], dtype=torch.float64))
+    losses = [heading_of("A", (math.sin(angle), -math.cos(angle)), UP) for angle in angles.tolist()]
+    slope = (losses[1] - losses[0]) / float(angles[1] - angles[0])
+    squared = 2 * math.sin(math.radians(degrees))
+    assert slope - squared == pytest.approx(ANGLE_WEIGHT * math.cos(math.radians(degrees / 2)), rel=0.15)
+
+
+def test_a_heading_without_length_has_a_slope():
+    seen = torch.zeros(1, 2, requires_grad=True)
+    heading_loss(seen, torch.tensor([UP]), torch.tensor([LETTERS.index("A")]), ANY_ANGLE, HALF_TURN).backward()
+    assert seen.grad.isfinite().all() and seen.grad[0, 1] > 1
 
 
 def test_symmetric_letters_accept_what_looks_the_same():
     """But for the share by which the true direction is asked of what shows it, such as a triangle."""
-    assert heading_of("H", UP, UP) == 0
-    assert heading_of("H", DOWN, UP) == pytest.approx(RAW_SHARE * 4)
-    assert heading_of("H", RIGHT, UP) == pytest.approx(2)
-    assert heading_of("H", (0.0, 0.6), UP) == pytest.approx((1 - RAW_SHARE) * 0.16 + RAW_SHARE * 2.56)
-    assert heading_of("A", DOWN, UP) == heading_of(UNKNOWN, DOWN, UP) == pytest.approx(4)
+    assert heading_of("H", UP, UP) == pytest.approx(0, abs=1e-6)
+    assert heading_of("H", DOWN, UP) == pytest.approx(RAW_SHARE * heading_of("A", DOWN, UP))
+    assert heading_of("H", RIGHT, UP) == pytest.approx(heading_of("A", RIGHT, UP))
+    short = (0.0, 0.6)
+    nearer, true = heading_of("A", short, DOWN), heading_of("A", short, UP)
+    assert heading_of("H", short, UP) == pytest.approx((1 - RAW_SHARE) * nearer + RAW_SHARE * true)
+    assert heading_of("A", DOWN, UP) == heading_of(UNKNOWN, DOWN, UP)
 
 
 def test_letters_of_any_angle_weigh_little_in_the_mean():
     truth, letters = torch.tensor([UP, UP]), torch.tensor([LETTERS.index("A"), LETTERS.index("O")])
     wrong_o = heading_loss(torch.tensor([UP, RIGHT]), truth, letters, ANY_ANGLE, HALF_TURN)
-    assert float(wrong_o) == pytest.approx(RAW_SHARE * 2 / (1 + RAW_SHARE))
+    assert float(wrong_o) == pytest.approx(RAW_SHARE * heading_of("A", RIGHT, UP) / (1 + RAW_SHARE), abs=1e-6)
 
 
 def test_half_precision_is_for_the_network_alone():

@@ -144,7 +144,7 @@ def test_a_recipe_sets_options_that_flags_can_change(tmp_path):
     assert (network_config(r256).output_stride, network_config(r256).subpixels) == (1, 2)
     assert parse("--name", "a", "--out", str(tmp_path), "--recipe", "r256", "--loss", "dice").loss == "dice"
     r32 = options_of_r32(tmp_path)
-    assert (r32.crop_size, r32.margin, r32.filters, r32.optimizer) == (32, 1.0, (32, 32, 64, 128), "muon")
+    assert (r32.crop_size, r32.margin, r32.filters, r32.stem_stride) == (32, 1.0, (16, 32, 64, 128), 1)
     assert len(load_label_space(r32.label_space).head("letter").classes) == 34
 
 

@@ -64,8 +64,9 @@ class ClassifierOptions(FitOptions):
             "flight": {},
             # The published protocol's crops and its 34 letters; it trained on 72 passes of 16,384.
             "r32": {
-                "label_space": "suas-r32", "crop_size": 32, "margin": 1.0, "filters": (32, 32, 64, 128),
-                "epochs": 50, "batch": 128, "optimizer": "muon", "warm_up": 0.03, "head_weights": "heading=4",
+                "label_space": "suas-r32", "crop_size": 32, "margin": 1.0, "filters": (16, 32, 64, 128),
+                "stem_stride": 1, "epochs": 72, "batch": 128, "optimizer": "muon",
+                "warm_up": 0.03, "head_weights": "heading=4",
             },
         }  # fmt: skip
 

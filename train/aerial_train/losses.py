@@ -18,6 +18,9 @@ UNKNOWN = -1  # a label nobody knows: no loss, no score
 NONE_OF_THEM = -2  # there is nothing to name (a board without letter): the answer is to be spread evenly
 EPSILON = 1e-6
 RAW_SHARE: Final = 0.25  # of the heading's loss of letters that look the same after a turn, see `heading_loss`
+ANGLE_WEIGHT: Final = 0.5  # of the error of the direction alone in the heading's loss
+ANGLE_ROUNDING: Final = 0.01  # about half a degree, under which that error is rounded off to a parabola
+SHORTEST: Final = 0.25  # a heading is lengthened to 1 at most so far: a shorter one has no direction worth a loss
 
 CONFUSABLE: Final = "confusable"  # ready-made class weights:
 CONFUSABLE_WEIGHT: Final = 2.0  # of every class that a head has beside one that it is easily taken for
@@ -29,8 +32,8 @@ class HeadLosses(nn.Module):
 
     head_weights: name -> factor, 1 where none is given, 0 switches a loss off.
     learned_weights: beside them a factor per loss that is learned, of the uncertainty of its task: exp(-s) L + s / 2,
-    for the heading, a squared error, exp(-s) L / 2 + s / 2, where s is the logarithm of a variance that starts at 0
-    (Kendall et al. 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses"). They are this module's parameters.
+    for the heading, taken as a squared error, exp(-s) L / 2 + s / 2, where s is the logarithm of a variance that starts
+    at 0 (Kendall et al. 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses"). They are parameters of this.
     class_weights: head -> class -> weight of its labels, 1 where none is given; see `head_loss`, also for `focal`
     and `label_smoothing`, which hold for every head of the label space.
     Raises ValueError for a head or class that the label space has not.
@@ -134,7 +137,8 @@ def head_loss(
 
 
 def heading_loss(heading: Tensor, truth: Tensor, labels: Tensor, any_angle: Tensor, half_turn: Tensor) -> Tensor:
-    """Return the mean squared distance to the unit vector of letter-up, a scalar.
+    """Return the mean loss of the headings, a scalar: of each the squared distance to the unit vector of letter-up and
+    ANGLE_WEIGHT of the distance between both at equal length.
 
     heading, truth: [N, 2]; a truth of (0, 0) is unknown and costs nothing. labels: int64 [N] of the head whose
     classes may be symmetric. any_angle, half_turn: bool [K], its classes that look the same at every angle or after
@@ -142,11 +146,12 @@ def heading_loss(heading: Tensor, truth: Tensor, labels: Tensor, any_angle: Tens
     alone, which a triangle or a font may still show. (What nothing shows costs the vector that share of its length.)
 
     The minimiser of a squared error is the mean: where the direction is in doubt the vector gets shorter, so its
-    length is the concentration of the directions that the crop allows. Where there is no letter it is to be 0.
+    length is the concentration of the directions that the crop allows. Where there is no letter it is to be 0. But a
+    squared error has hardly any slope within the few degrees that decide between two sectors; the second distance has
+    the same slope at every angle, and asks for the direction alone.
     """
     known = labels.clamp(min=0)
-    distance = (heading - truth).square().sum(dim=1)  # [N]
-    turned = (heading + truth).square().sum(dim=1)  # [N]
+    distance, turned = _heading_error(heading, truth), _heading_error(heading, -truth)  # [N]
     nearer = torch.lerp(torch.minimum(distance, turned), distance, RAW_SHARE)
     distance = torch.where(half_turn[known] & (labels >= 0), nearer, distance)
     has_direction = (truth.square().sum(dim=1) > 0.25).to(distance.dtype)
@@ -154,6 +159,13 @@ def heading_loss(heading: Tensor, truth: Tensor, labels: Tensor, any_angle: Tens
     nothing_there = labels == NONE_OF_THEM
     distance = torch.where(nothing_there, heading.square().sum(dim=1), distance)
     return _mean(distance, has_direction.masked_fill(nothing_there, 1.0))
+
+
+def _heading_error(heading: Tensor, truth: Tensor) -> Tensor:
+    """Return the loss [N] of headings [N, 2] to unit vectors [N, 2], see `heading_loss`."""
+    length = (heading.square().sum(dim=1, keepdim=True) + EPSILON).sqrt().clamp(min=SHORTEST)
+    chord = ((heading / length - truth).square().sum(dim=1) + ANGLE_ROUNDING**2).sqrt() - ANGLE_ROUNDING
+    return (heading - truth).square().sum(dim=1) + ANGLE_WEIGHT * chord
 
 
 def symmetric_classes(label_space: LabelSpace, heading: Heading, device: torch.device) -> tuple[Tensor, Tensor]:
