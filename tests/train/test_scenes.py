@@ -12,7 +12,7 @@ from aerial_runtime.card import load_label_space
 from aerial_runtime.errors import InputError, UsageError
 from aerial_train.scenes.backgrounds import Backgrounds, terrain
 from aerial_train.scenes.camera import NO_CAMERA, Camera, expose
-from aerial_train.scenes.crops import CROP_RECIPES, CropRecipe, CropScenes
+from aerial_train.scenes.crops import CROP_RECIPES, CropRecipe, CropScenes, box_errors, largest_box_error
 from aerial_train.scenes.frames import FRAME_RECIPES, FrameRecipe, FrameScenes, mask_to_cells
 from aerial_train.scenes.target import REFERENCE_STYLE, sample_look, stands_out
 
@@ -204,3 +204,13 @@ def test_boards_can_be_told_from_their_ground(photos):
     assert min(apart[0]) < 50 and min(apart[1]) > 90  # told apart from the ground beneath, measured all around
     look = sample_look(np.random.default_rng(0), SUAS, replace(hard, min_ground_contrast=30.0))
     assert not stands_out(look, look.shape_bgr + np.float32(9)) and stands_out(look, look.shape_bgr + np.float32(11))
+
+
+def test_boxes_are_a_little_off_and_some_edges_by_much():
+    rng, size = np.random.default_rng(0), 50.0
+    errors = np.array([box_errors(rng, 4, size) for _ in range(5000)])
+    usual = (errors > -0.6 * 4 - 0.03 * size) & (errors < 0.75 * 4 + 0.04 * size)
+    assert 0.03 < 1 - usual.mean() < 0.08
+    assert errors[~usual].min() < -0.3 * size and errors[~usual].max() > 0.3 * size
+    assert np.abs(errors).max() <= largest_box_error(4, size)
+    assert abs(errors.mean()) < 0.02 * size

@@ -18,7 +18,7 @@ from aerial_train.data.base import ORDER_SALT, Rng, sample_rng, shuffled
 from aerial_train.data.photo_frames import SECOND_CAMERA
 from aerial_train.data.photos import Photo, checked_picture, clipped
 from aerial_train.scenes.camera import expose
-from aerial_train.scenes.crops import CropBatch, CropSample, box_errors, crop_batch
+from aerial_train.scenes.crops import CropBatch, CropSample, box_errors, crop_batch, largest_box_error
 from aerial_train.scenes.target import UNKNOWN
 
 MIN_TARGET_PX = 8  # longer side; of less not even the shape can be told
@@ -138,7 +138,7 @@ class PhotoCrops:
 
     def _surroundings(self, picture: U8, box: Box) -> Patch:
         """All that a crop around a box that is off by the largest error may show."""
-        error = math.ceil(0.75 * CELL_PX + 0.04 * max(box.width, box.height)) + 1
+        error = math.ceil(largest_box_error(CELL_PX, max(box.width, box.height))) + 1
         grown = Box(box.x - error, box.y - error, box.width + 2 * error, box.height + 2 * error)
         x, y, side = square_around(grown, self.margin)
         height, width = picture.shape[:2]
