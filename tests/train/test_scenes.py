@@ -214,3 +214,15 @@ def test_boxes_are_a_little_off_and_some_edges_by_much():
     assert errors[~usual].min() < -0.3 * size and errors[~usual].max() > 0.3 * size
     assert np.abs(errors).max() <= largest_box_error(4, size)
     assert abs(errors.mean()) < 0.02 * size
+
+
+def test_what_is_too_bright_is_cut_off_or_flattened():
+    """Two lights of one white board, too bright for the sensor: flattened they differ, cut off they do not."""
+    picture = np.full((8, 16, 3), 230, np.uint8)
+    picture[:, 8:] = 250
+    plain = replace(NO_CAMERA, metered=(0.99, 1.0))  # brighter by a tenth
+    flattened, cut_off = (
+        expose(np.random.default_rng(0), picture.copy(), replace(plain, clip=clip)) for clip in (0, 1)
+    )
+    assert (cut_off[:, 8:] == 255).all() and cut_off[0, 0, 0] < 255
+    assert (flattened < 255).all() and (flattened[:, 8:] > flattened[0, 0, 0]).all()

@@ -34,7 +34,7 @@ SIZE_PX = (22.0, 90.0)
 FIELD = ("lawn", "dry grass", "meadow", "soil")
 STYLE = replace(Style(), pink=0.0, no_letter=0.0, turned_letter=0.0, grass=0.05, min_contrast=120.0)
 CAMERA = Camera(
-    exposure=0.03, cast=0.012, gamma=0.02, haze=0, saturation=(0.97, 1.03), shade=0, vignette=0.5,
+    exposure=0.03, cast=0.012, gamma=0.02, clip=0, haze=0, saturation=(0.97, 1.03), shade=0, vignette=0.5,
     defocus=1, defocus_px=0.7, motion=0.3, motion_px=2.0, sharpen=0.2, noise=3.0, jpeg=0,
 )  # fmt: skip
 JPEG_QUALITY = 87

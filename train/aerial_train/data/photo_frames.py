@@ -27,7 +27,7 @@ WHOLE_SHARE = 0.9  # of a box: a target of which a window shows less counts as t
 CACHED_BYTES = 256 << 20  # decoded photos kept in each process
 # What light and a camera may add to a photo that has its own: little.
 SECOND_CAMERA = Camera(
-    exposure=0.12, cast=0.04, gamma=0.08, haze=0.1, saturation=(0.8, 1.2), shade=0, vignette=0,
+    exposure=0.12, cast=0.04, gamma=0.08, clip=0, haze=0.1, saturation=(0.8, 1.2), shade=0, vignette=0,
     defocus=0.2, defocus_px=0.6, motion=0, sharpen=0.1, noise=3.0, jpeg=0.2, jpeg_quality=(60, 95),
 )  # fmt: skip
 

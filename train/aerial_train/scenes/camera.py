@@ -25,8 +25,9 @@ class Camera:
 
     exposure: float = 0.26  # standard deviation of the log of the gain
     metered: tuple[float, float] = (0.2, 0.62)  # mean level 0..1 that every camera's automatic exposure keeps to
-    cast: float = 0.11  # standard deviation of the log of each channel's gain
+    cast: float = 0.14  # standard deviation of the log of each channel's gain
     gamma: float = 0.12  # standard deviation of the log of the exponent
+    clip: float = 0.3  # probability that what is too bright is cut off, where most cameras' tone curves flatten
     haze: float = 0.35  # probability of a veil that lifts the blacks
     saturation: tuple[float, float] = (0.45, 1.4)
     shade: float = 0.12  # probability of a shadow edge across the picture
@@ -48,6 +49,7 @@ NO_CAMERA = Camera(
     metered=(0, 1),
     cast=0,
     gamma=0,
+    clip=0,
     haze=0,
     saturation=(1, 1),
     shade=0,
@@ -116,8 +118,9 @@ def _tone(rng: Rng, picture: U8, camera: Camera, level: float) -> U8:
     gamma = math.exp(camera.gamma * u[4])
     veil = rng.uniform(0, 0.3) if rng.random() < camera.haze else 0.0
     levels = LEVELS * gains
-    # A soft shoulder instead of a hard clip: bright boards keep their colour, as cameras' tone curves do.
-    levels = np.where(levels > 0.8, 0.8 + 0.2 * np.tanh((levels - 0.8) / 0.2), levels) ** gamma
+    # With a soft shoulder bright boards keep their colour and their letters, as by most tone curves.
+    shoulder = np.where(levels > 0.8, 0.8 + 0.2 * np.tanh((levels - 0.8) / 0.2), levels)
+    levels = (np.minimum(levels, 1) if camera.clip and rng.random() < camera.clip else shoulder) ** gamma
     levels = (veil * 0.75 + (1 - veil) * levels) * 255
     picture = np.asarray(cv2.LUT(picture, levels.astype(np.uint8).reshape(1, 256, 3)), np.uint8)
     keep = rng.uniform(*camera.saturation)
