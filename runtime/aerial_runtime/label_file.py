@@ -13,8 +13,8 @@ from aerial_runtime.contract import DECODE_ERRORS, Box
 from aerial_runtime.errors import InputError
 
 MIN_LABEL_PX = 17  # longer side; smaller labels are not scored
-NOT_ATTRIBUTES = {"x", "y", "w", "h", "truncated", "note", "label_origin", "degrees", "id"}
 UNSCORED = ("truncated", "ignored", "ignore")  # keys of labels that count neither way
+NOT_ATTRIBUTES = {"x", "y", "w", "h", *UNSCORED, "occluded", "difficult", "note", "label_origin", "degrees", "id"}
 NOTHING_THERE = "none"  # what label files write where there is nothing to read
 
 
@@ -90,13 +90,19 @@ def _frame_from_json(row: dict[str, Any]) -> LabelledFrame:
             w=int(target["w"]),
             h=int(target["h"]),
             truncated=any(target.get(key) for key in UNSCORED),
-            attributes={
-                key: value
-                for key, value in target.items()
-                if key not in NOT_ATTRIBUTES and (value is None or isinstance(value, str))
-            },
+            attributes={key: _word(value) for key, value in target.items() if key not in NOT_ATTRIBUTES},
             id=target["id"] if isinstance(target.get("id"), int) else None,
         )
         for target in row["targets"]
     ]
     return LabelledFrame(str(row["image"]), boxes, bool(row.get("complete", True)))
+
+
+def _word(value: Any) -> str | None:
+    """Return an answer as text: many tools write the letter "7" as a number.
+
+    What is no answer at all becomes a word that no class has, which the score names: left out, it would not be scored.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return None if value is None else str(value)

@@ -96,6 +96,20 @@ def test_labels_that_no_answer_can_match_are_told():
     assert "orientation 'north', shape 'Star'" in warning and "'A'" not in warning
 
 
+def test_labels_that_are_numbers_are_words(tmp_path):
+    """As tools write them that take the letter 7 for a number."""
+    file = tmp_path / "labels.json"
+    places = [{"x": x, "y": 10, "w": 20, "h": 20, "occluded": False} for x in (0, 30, 60)]
+    letters = [7, 7.0, ["A"]]
+    targets = [{**place, "letter": letter} for place, letter in zip(places, letters, strict=True)]
+    file.write_text(json.dumps([{"image": "a", "targets": targets}]))
+    found = [target(place["x"], 10, 20, 20, letter=letter) for place, letter in zip(places, "74A", strict=True)]
+    score = score_flight(read_labels(file), [message("a", *found)])
+    assert (score.attributes["letter"].known, score.attributes["letter"].right) == (3, 1)
+    (warning,) = score.warnings
+    assert """letter "['A']"; they count as wrong""" in warning
+
+
 def test_all_four_right():
     truth = {"shape": "star", "letter": "A", "shape_color": "red", "letter_color": "blue"}
     boxes = [LabelledBox(0, 0, 20, 20, attributes=truth), LabelledBox(50, 50, 20, 20, attributes=truth)]
