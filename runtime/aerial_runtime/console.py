@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections import deque
 
@@ -15,6 +17,9 @@ from aerial_runtime.say import say
 STAGES = ("segment", "classify", "total", "age")
 LOSSES = ("dropped", "unreadable", "failed", "unsent", "unwritten", "unrecorded")
 LAST_FRAMES = 10_000  # for the percentiles: bounds the memory of a flight of hours
+QUEUE_LINES = 64  # wait for a console that is busy or held
+POLL_S = 0.1
+CLOSE_S = 0.5  # for what waits at the end
 
 
 def frame_line(message: Detections) -> str:
@@ -66,14 +71,24 @@ def _label(attribute: Attribute | FusedAttribute) -> str:
 class FlightLog:
     """Prints a line per frame and sums up the flight. Percentiles are over the last LAST_FRAMES frames.
 
+    A thread of its own prints: a terminal that is held, by Ctrl-S or a link that is down, takes nothing, and
+    messages must not wait for it.
+
     frames: counted so far. flown: their messages, kept only where asked for: a flight has no end to them.
     """
 
-    def __init__(self, quiet: bool, keep: bool) -> None:
-        """Start the clock. quiet: no line per frame. keep: the messages, to score them against the truth."""
+    def __init__(self, quiet: bool, keep: bool, lossless: bool, stop: threading.Event) -> None:
+        """Start the clock. quiet: no line per frame. keep: the messages, to score them against the truth.
+
+        lossless: lines wait for the console until `stop` is set; else those that it does not take are left out.
+        """
         self.frames = 0
         self.flown: list[Detections] = []
         self._quiet, self._keep = quiet, keep
+        self._lossless, self._stop = lossless, stop
+        self._texts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._print, name="console", daemon=True)
+        self._thread.start()
         self._targets = 0
         self._candidates = 0
         self._cut = 0
@@ -88,9 +103,34 @@ class FlightLog:
         self._cut += result.cut
         for stage, times_ms in self._times_ms.items():
             times_ms.append(getattr(message.timing_ms, stage))
-        self._quiet = self._quiet or not say(frame_line(message))
+        if not self._quiet and self._has_room():
+            self._texts.put(frame_line(message))
         if self._keep:
             self.flown.append(message)
+
+    def _has_room(self) -> bool:
+        """Tell whether the console keeps up; of files wait until it does."""
+        while self._texts.qsize() >= QUEUE_LINES:
+            if not self._waits():
+                return False
+            time.sleep(POLL_S)
+        return True
+
+    def _waits(self) -> bool:
+        return self._lossless and not self._stop.is_set() and self._thread.is_alive()
+
+    def _print(self) -> None:
+        """The thread: print what comes, None at the end."""
+        while (text := self._texts.get()) is not None:
+            self._quiet = not say(text) or self._quiet
+
+    def close(self, *last: str) -> None:
+        """Print what waits and these last texts; where the console is held, for CLOSE_S. Twice does no harm."""
+        for text in (*last, None):
+            self._texts.put(text)
+        end_s = time.monotonic() + CLOSE_S
+        while self._thread.is_alive() and (self._waits() or time.monotonic() < end_s):
+            self._thread.join(POLL_S)
 
     def summary(self, unreadable: int, dropped: int, provider: str) -> str:
         """Return the summary, several lines. unreadable, dropped: frames of the source. provider: engine used."""

@@ -95,7 +95,8 @@ def run(config: Config) -> int:
         lossless = not capture.live
         writer = open_writer(config, monitor, lossless, faults, stack)
         recorder = open_recorder(config, name, pipeline, monitor, lossless, faults, stack)
-        log = FlightLog(config.quiet, keep=capture.truth_path is not None)
+        log = FlightLog(config.quiet, capture.truth_path is not None, lossless, stop)
+        stack.callback(log.close)
         targets_file = TargetsFile(config.targets, config.overwrite) if config.targets is not None else None
         tracker = Tracker(pipeline.label_space, pipeline.abstain) if config.track else None
         crops = CropBudget(config.crop_bytes_per_s, pipeline.crop_margin) if config.crops else None
@@ -119,9 +120,8 @@ def run(config: Config) -> int:
                 recorder.close()
         finally:
             if log.frames or stop.is_set():
-                say(log.summary(capture.unreadable, capture.dropped, pipeline.provider))
-                if recorder is not None:
-                    say(recorder.summary())
+                summary = log.summary(capture.unreadable, capture.dropped, pipeline.provider)
+                log.close(summary, *([] if recorder is None else [recorder.summary()]))
             if tracker is not None and targets_file is not None and tracker.frames:
                 targets_file.write(tracker.flight(utf8(name)))
         _judge(config, capture, pipeline, log, writer, recorder, tracker, stop)

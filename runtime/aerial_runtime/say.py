@@ -18,7 +18,7 @@ def say(line: str, *, error: bool = False) -> bool:
     if stream is None:  # the process was started with the stream closed
         return False
     try:
-        print(_printable(line, stream), file=stream, flush=True)
+        _write(f"{_printable(line, stream)}\n", stream)
     except OSError:
         _silence(stream)
         return False
@@ -62,6 +62,19 @@ def _printable(line: str, stream: TextIO) -> str:
     """Escape what the stream's encoding does not have, such as the bytes of a file name that are no UTF-8."""
     encoding = stream.encoding or "utf-8"
     return line.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    """Write past the stream's own buffer: a thread that waits in it for a held terminal locks it against the exit."""
+    stream.flush()
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # in memory
+        print(text, end="", file=stream, flush=True)
+        return
+    data = text.encode(stream.encoding or "utf-8")
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def _silence(stream: TextIO) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import shlex
 import signal
 import socket
@@ -415,6 +416,33 @@ def test_a_console_that_takes_nothing_does_not_end_the_flight(tmp_path, flight, 
         line = f"set -o pipefail; {shlex.join([*command, str(output)])} {streams}"
         assert subprocess.run(["bash", "-c", line]).returncode == 0, name
         assert len(read_jsonl(output)) == 3
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_console_that_is_held_holds_up_nothing_else(tmp_path, flight, tiny_models, is_terminal):
+    """A terminal after Ctrl-S, a pager that nobody scrolls: the messages of a camera go on, and so does the end."""
+    reading, writing = pty.openpty() if is_terminal else os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"full ")
+    os.set_blocking(writing, True)
+    output, targets = tmp_path / "out.jsonl", tmp_path / "targets.json"
+    as_camera = ["--inject", "camera-loss@1000s"]
+    command = [*DAEMON, "--camera", flight, "--models", tiny_models, "--bind", "none", *as_camera]
+    process = subprocess.Popen([*command, "--output", output, "--targets", targets], stdout=writing)
+    os.close(writing)
+    try:
+        end_s = time.monotonic() + 20
+        while not output.exists() or output.read_bytes().count(b"\n") < 10:
+            assert time.monotonic() < end_s, "the output does not grow"
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
+        os.close(reading)
+    assert read_targets(targets).frames >= 10
 
 
 def test_a_nan_in_mid_flight_keeps_what_is_written(tmp_path, flight, kit, tiny_models, capsys):
