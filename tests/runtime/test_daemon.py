@@ -28,6 +28,7 @@ from aerial_runtime.camera.demo import demo_source
 from aerial_runtime.contract import Box, Detections, Health
 from aerial_runtime.daemon import main
 from aerial_runtime.errors import CameraError, ModelError
+from aerial_runtime.signals import stop_on_signals
 from aerial_runtime.targets_file import read_targets
 
 RED, PINK = (0, 0, 255), (200, 0, 255)
@@ -314,6 +315,31 @@ def test_a_signal_ends_the_flight_cleanly(tmp_path, long_flight, tiny_models, nu
     messages = read_jsonl(output)
     assert 0 < len(messages) < 3000
     assert f"{len(messages)} in " in out
+
+
+def test_a_closed_terminal_ends_the_flight_cleanly(tmp_path, long_flight, tiny_models):
+    """The kernel and the shell both tell of it, and the end of a session brings SIGTERM as well."""
+    targets = tmp_path / "targets.json"
+    process = start(long_flight, tiny_models, "none", "--targets", targets)
+    try:
+        process.stdout.readline()
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+            process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (0, "")
+    assert 0 < read_targets(targets).frames < 3000
+
+
+def test_under_nohup_a_flight_outlives_its_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.wait(0.2)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_ends_a_flight_without_readable_frames(tmp_path, tiny_models):
