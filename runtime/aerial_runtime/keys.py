@@ -41,18 +41,19 @@ def load_curve_server(server_key: Path, allowed_clients: Path | None) -> CurveSe
     """
     if allowed_clients is None:
         raise UsageError("--server-key needs --allowed-clients, a folder with the public keys of those who may listen")
-    _, secret = load_keys(server_key)
+    own, secret = load_keys(server_key)
     if secret is None:
         raise InputError(f"{server_key} holds no secret key; give the daemon server{SECRET}")
     if server_key.stat().st_mode & 0o077:
         warn("key-open", f"others can read the secret key {server_key}; chmod 600 it")
     if not allowed_clients.is_dir():
         raise InputError(f"--allowed-clients: there is no folder {allowed_clients}; check the path")
-    clients = frozenset(load_keys(path)[0] for path in sorted(allowed_clients.glob(f"*{PUBLIC}")))
+    # Not the server's own, which lies in the folder above: whoever names that one lets nobody in.
+    clients = frozenset(load_keys(path)[0] for path in sorted(allowed_clients.glob(f"*{PUBLIC}"))) - {own}
     if not clients:
         raise UsageError(
-            f"--allowed-clients {allowed_clients} holds no NAME{PUBLIC}, so nobody could listen; "
-            "make one with aerial-keygen --client NAME"
+            f"--allowed-clients {allowed_clients} holds no NAME{PUBLIC} of a client, so nobody could listen; give the "
+            f"folder {CLIENTS} of aerial-keygen, or make a key with aerial-keygen --client NAME"
         )
     return CurveServer(secret, clients)
 

@@ -99,6 +99,12 @@ def test_the_daemon_reads_its_secret_and_the_allow_list(folder):
     assert curve.clients == {load_keys(folder / f"{name}.key_secret")[0] for name in ("ground", "judge_2")}
 
 
+def test_the_folder_above_that_of_the_clients_is_refused(folder):
+    """It holds server.key: taken for a client's, nobody would be let in, and nobody told before the flight."""
+    with pytest.raises(UsageError, match="give the folder clients"):
+        load_curve_server(folder / "server.key_secret", folder)
+
+
 def test_a_secret_that_others_can_read_is_said(folder, caplog):
     (folder / "server.key_secret").chmod(0o640)
     load_curve_server(folder / "server.key_secret", folder / "clients")
@@ -113,7 +119,7 @@ def test_keys_that_make_no_sense_are_named(folder):
     with pytest.raises(InputError, match="there is no folder"):
         load_curve_server(folder / "server.key_secret", folder / "nobody")
     (folder / "nobody").mkdir()
-    with pytest.raises(UsageError, match=r"nobody holds no NAME\.key, so nobody could listen"):
+    with pytest.raises(UsageError, match=r"nobody holds no NAME\.key of a client, so nobody could listen"):
         load_curve_server(folder / "server.key_secret", folder / "nobody")
     with pytest.raises(InputError, match=r"cannot read the key .*missing \(no such file\)"):
         load_keys(folder / "missing")
