@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -64,7 +64,7 @@ class OutputFile:
         self._file: FileIO | None = None
         with self._opening():
             if overwrite and path.exists():
-                self._file = path.open("ab", buffering=0)  # held open: what reads a pipe would see its end
+                self._file = _opened(path)  # held open: what reads a pipe would see its end
             else:
                 path.open("xb").close()
                 path.unlink()
@@ -147,6 +147,19 @@ class OutputFile:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+
+def _opened(path: Path) -> FileIO:
+    """Open what is there to append to it. Raises OSError.
+
+    A pipe that nobody reads yet would keep us waiting, deaf to signals; with a reader of our own, for this moment, it
+    opens at once. Its writes then fail until somebody reads.
+    """
+    with suppress(PermissionError), ExitStack() as stack:  # one that only takes: as it comes
+        if stat.S_ISFIFO(path.stat().st_mode):
+            stack.callback(os.close, os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+            return path.open("ab", buffering=0)
+    return path.open("ab", buffering=0)
 
 
 def sync_folder(path: Path) -> None:

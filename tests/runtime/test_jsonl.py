@@ -87,8 +87,27 @@ def test_nothing_written_leaves_no_file(tmp_path, path, monitor):
 def test_an_output_can_be_a_pipe(tmp_path, monitor):
     os.mkfifo(tmp_path / "pipe")
     reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE)
-    with JsonlWriter(tmp_path / "pipe", overwrite=True, monitor=monitor) as writer:
+    with (tmp_path / "pipe").open("wb"):  # opens once somebody reads
+        with JsonlWriter(tmp_path / "pipe", overwrite=True, monitor=monitor) as writer:
+            writer.put(b"{}")
+    assert reader.communicate(timeout=10)[0] == b"{}\n"
+
+
+def test_a_pipe_that_nobody_reads_yet_does_not_hold_up_the_start(tmp_path, monitor, monkeypatch):
+    monkeypatch.setattr(jsonl, "RETRY_S", 0.05)
+    pipe, writers = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    start = threading.Thread(
+        target=lambda: writers.append(JsonlWriter(pipe, overwrite=True, monitor=monitor)), daemon=True
+    )
+    start.start()
+    start.join(5)
+    assert writers, "it waits for a reader"
+    with writers[0] as writer:
         writer.put(b"{}")
+        wait_until(lambda: reasons(monitor) == ["output-failed"])
+        reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
+        wait_until(lambda: reasons(monitor) == [])
     assert reader.communicate(timeout=10)[0] == b"{}\n"
 
 
