@@ -150,15 +150,16 @@ def test_a_video_flies(tmp_path, kit, tiny_models):
 
 
 class FakeCamera(Source):
-    """A live camera that gives some frames and is gone; opened anew it gives more, then asks to stop."""
+    """A live camera that gives some frames and is gone; opened anew it gives more, then asks to stop if it may."""
 
     live = True
     opened = 0
+    may_stop = threading.Event()
 
     def __init__(self, image_bgr, frames=3, last=1):
         super().__init__("fake0")
         FakeCamera.opened += 1
-        self.is_last = FakeCamera.opened > last
+        self.is_last = FakeCamera.opened > last and FakeCamera.may_stop.is_set()
         self.image_bgr, self.frames = image_bgr, frames
 
     def __iter__(self):
@@ -176,6 +177,7 @@ class FakeCamera(Source):
 def camera(kit, monkeypatch):
     """A camera of one target a frame, lost once; how often it was opened."""
     monkeypatch.setattr(FakeCamera, "opened", 0)
+    FakeCamera.may_stop.set()
     image_bgr = kit.frame(64, 48, (16, 16, 16, RED))
     monkeypatch.setattr("aerial_runtime.daemon.open_source", lambda *_: FakeCamera(image_bgr))
     return FakeCamera
@@ -252,8 +254,15 @@ def test_health_and_metrics_tell_how_the_flight_is(tmp_path, tiny_models, camera
     endpoint = f"ipc://{tmp_path}/socket"
     words = ["--camera", "/dev/null", "--models", str(tiny_models), "--bind", endpoint, "--metrics-port", str(port)]
     found = {}
+    camera.may_stop.clear()  # it is lost again and again until somebody has heard of it
 
     def listen():
+        try:
+            hear()
+        finally:
+            camera.may_stop.set()
+
+    def hear():
         with zmq.Context() as context, context.socket(zmq.SUB) as subscriber:
             subscriber.set(zmq.SUBSCRIBE, b"health")
             subscriber.set(zmq.RCVTIMEO, 20_000)
@@ -389,12 +398,11 @@ def test_a_stop_while_the_camera_does_not_open_is_a_stop_within_two_seconds(tiny
 
 
 def test_a_second_signal_ends_a_flight_that_hangs(tmp_path, flight, tiny_models):
-    hangs = "import time; from aerial_runtime.detector import Detector; Detector.__call__ = lambda *_: time.sleep(60);"
+    hangs = "import time; from aerial_runtime.detector import Detector; Detector.__call__ = lambda *_: "
+    hangs += "(print('it hangs', flush=True), time.sleep(60));"
     process = start(flight, tiny_models, f"ipc://{tmp_path}/socket", daemon=[*DAEMON[:2], hangs + DAEMON[2]])
     try:
-        while not (tmp_path / "socket").exists():
-            time.sleep(0.01)
-        time.sleep(0.5)
+        assert process.stdout.readline() == "it hangs\n"
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=0.5)
