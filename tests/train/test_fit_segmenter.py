@@ -1,6 +1,7 @@
 import os
 import resource
 import signal
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -21,15 +22,7 @@ def train_segmenter(given, train, held_out, *, resume=False):
 
 
 @pytest.fixture
-def own_interrupt_handler():
-    """Lightning leaves SIGINT ignored after an interrupt."""
-    before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture
-def signalled(square_frames, own_interrupt_handler):
+def signalled(square_frames):
     """Return frames whose batch at (epoch, first index) comes with a signal."""
 
     class Signalled(square_frames):
@@ -107,6 +100,21 @@ def test_a_resumed_run_that_ends_at_once_says_what_it_had(tmp_path, square_frame
     twice = signalled(signal.SIGINT, signal.SIGINT, at=(1, 40))
     assert train_segmenter(given, twice, held_out, resume=True) == 130
     assert capsys.readouterr().out.count("keeps everything up to step 12 of 24") == 2
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_whatever_ends_a_training_the_signals_are_heard_as_before(tmp_path, square_frames, error):
+    class Ends(square_frames):
+        def batch(self, epoch, indices):
+            if (epoch, indices[0]) == (0, 8):
+                raise error
+            return super().batch(epoch, indices)
+
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = list(map(signal.getsignal, numbers))
+    with pytest.raises(error) if error is ValueError else nullcontext():
+        train_segmenter(options(tmp_path, logger="none"), Ends(), square_frames(seed=1))
+    assert list(map(signal.getsignal, numbers)) == before
 
 
 def test_a_damaged_resume_file_is_named(tmp_path, square_frames, signalled):

@@ -6,6 +6,8 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -27,6 +29,7 @@ from aerial_train.task import Seen, Task
 
 RESUME_FILE: Final = "last.ckpt"  # Lightning's own: optimiser, schedule and counters for an exact resume
 PICTURES: Final = 16  # of each kind in TensorBoard
+STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -98,6 +101,22 @@ class KeepModels(Callback):
             save_checkpoint(options.run_dir / "best.pt", pl_module.network, card)
 
 
+@contextmanager
+def signals_given_back() -> Iterator[None]:
+    """Let whoever listened to the signals before the block hear them after it.
+
+    Lightning gives them back only after a training that came to its end, and after an interrupt ignores Ctrl-C: what a
+    sweep does after a trial that ended early could then not be stopped.
+    """
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal has been obeyed: the step was finished, and everything is on disk."""
 
@@ -112,19 +131,13 @@ class StopOnSignal(Callback):
         self.options = options
         self.kept_step = 0  # of the optimiser, what a resumed run goes on from
         self.asked = False
-        self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen; here, for Lightning has set its own handlers before."""
         self.kept_step = trainer.global_step  # of a resumed run, what it goes on from
         if threading.current_thread() is threading.main_thread():
-            self._before = {n: signal.signal(n, self._hear) for n in (signal.SIGINT, signal.SIGTERM)}
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+            for number in STOPPING:
+                signal.signal(number, self._hear)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -30,7 +30,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from aerial_runtime.errors import InputError, ResourceError
-from aerial_train.callbacks import RESUME_FILE, KeepModels, Pictures, StopOnSignal, WholeFiles
+from aerial_train.callbacks import RESUME_FILE, KeepModels, Pictures, StopOnSignal, WholeFiles, signals_given_back
 from aerial_train.device import describe_device, precision_of, uses_gpu
 from aerial_train.feed import Feed, TrainingData
 from aerial_train.network_summary import describe
@@ -102,7 +102,7 @@ def run_training(job: Job, *, resume: bool, callbacks: Sequence[Callback] = ()) 
     trainer = make_trainer(options, [keep, *_averaging(options), *callbacks, stop, *_others(job.task)])
     finished = options.run_dir / RESUME_FILE
     goes_on = resume and finished.exists()  # no file: nothing was kept yet, so it begins again
-    with known_warnings():
+    with known_warnings(), signals_given_back():
         try:
             feed = Feed(job.train, job.held_out, options)
             trainer.fit(job.task, datamodule=feed, ckpt_path=str(finished) if goes_on else None)
