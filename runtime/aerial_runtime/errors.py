@@ -8,16 +8,24 @@ AerialError                1  internal error
 ├── ResourceError          5  device, backend, socket or disk
 └── CheckError             6  a check that was asked for failed (parity, score limits)
 
-A message is one sentence that names the thing and says what to do.
+A message is one sentence that names the thing and says what to do. What a signal has ended exits with 130 (SIGINT,
+Ctrl-C) or 143 (SIGTERM), as shells say it.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
 
 from aerial_runtime.log import fail
 from aerial_runtime.say import fill_closed_streams, flush_stdout, say
+
+INTERRUPTED: Final = 128 + signal.SIGINT
+TERMINATED: Final = 128 + signal.SIGTERM
 
 
 class AerialError(Exception):
@@ -63,10 +71,16 @@ class CheckError(AerialError):
 def run_command(name: str, command: Callable[[], int]) -> int:
     """Run a command's body; turn an `AerialError` into its sentence on stderr and its exit code.
 
-    Ctrl-C outside a command's own handling exits with 130, as shells do. Anything else is a bug
+    Ctrl-C outside a command's own handling exits with 130, SIGTERM with 143, as shells do. Anything else is a bug
     and keeps its traceback.
     """
     fill_closed_streams()
+    with _sigterm_interrupts() as terminated:
+        code = _exit_code(name, command)
+        return TERMINATED if code == INTERRUPTED and terminated.is_set() else code
+
+
+def _exit_code(name: str, command: Callable[[], int]) -> int:
     try:
         code = command()
         if sys.stdout is not None:
@@ -77,8 +91,31 @@ def run_command(name: str, command: Callable[[], int]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         say(f"{name}: interrupted", error=True)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone (aerial-listen | head): not an error
         return 0
     finally:
         flush_stdout()  # also after --help, which ends the process from within the command
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[threading.Event]:
+    """Let SIGTERM do what Ctrl-C does, so that whatever tidies up does so; give an event that tells that it came.
+
+    Once: `timeout` sends it twice, and the second must not interrupt the tidying. Who listens already, goes on to.
+    """
+    came = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        if not came.is_set():
+            came.set()
+            raise KeyboardInterrupt
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield came
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -2,6 +2,7 @@
 
 import hashlib
 import resource
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -13,6 +14,7 @@ import pytest
 
 import aerial_export.artefacts
 from aerial_export.artefacts import artefact_names, export_model
+from aerial_export.cli import main
 from aerial_export.goldens import goldens_beside
 from aerial_runtime.backends import open_backend
 from aerial_runtime.card import CARD_METADATA_KEY, card_from_json
@@ -167,6 +169,21 @@ def test_an_interrupt_keeps_the_old_files(save_classifier, tmp_path, monkeypatch
         export(source, tmp_path / "m.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "model.pt"]
     assert (tmp_path / "m.onnx").read_bytes() == b"old"
+
+
+def test_sigterm_leaves_nothing_beside_the_old_files(
+    save_classifier, tmp_path, monkeypatch, quick_build, quick_scenes, capsys
+):
+    source = save_classifier()
+
+    def terminated(*_):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(aerial_export.artefacts, "check_control", terminated)
+    monkeypatch.setattr(aerial_export.artefacts.export_model, "__defaults__", (quick_scenes,))
+    assert main([str(source), "-o", str(tmp_path / "m.onnx")]) == 143
+    assert capsys.readouterr().err == "aerial-export: interrupted\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 
 def test_an_onnx_file_needs_no_torch(save_classifier, tmp_path, quick_build, export):

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from aerial_runtime.errors import InputError, ResourceError, UsageError
+from aerial_runtime.errors import InputError, ResourceError, UsageError, run_command
 from aerial_train.checkpoint import load_checkpoint
 from aerial_train.fit import Job, fit
 from aerial_train.fit_segmenter import SegmenterOptions, segmenter_task
@@ -76,7 +76,7 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(
     held_out = square_frames(seed=1)
     assert train_segmenter(options(tmp_path, "whole", **changes), square_frames(), held_out) == 0
     broken = options(tmp_path, "broken", **changes)
-    assert train_segmenter(broken, signalled(number, at=at), held_out) == 130
+    assert train_segmenter(broken, signalled(number, at=at), held_out) == 128 + number
     said = capsys.readouterr().out
     assert f"keeps everything up to step {step} of" in said and f"--resume --name broken --out {tmp_path}" in said
     assert train_segmenter(broken, square_frames(), held_out, resume=True) == 0
@@ -115,6 +115,12 @@ def test_whatever_ends_a_training_the_signals_are_heard_as_before(tmp_path, squa
     with pytest.raises(error) if error is ValueError else nullcontext():
         train_segmenter(options(tmp_path, logger="none"), Ends(), square_frames(seed=1))
     assert list(map(signal.getsignal, numbers)) == before
+
+
+def test_sigterm_while_the_held_out_set_is_made_ends_at_once(tmp_path, square_frames, signalled, capsys):
+    held_out = signalled(signal.SIGTERM, at=(-1, 0))
+    assert run_command("name", lambda: train_segmenter(options(tmp_path), square_frames(), held_out)) == 143
+    assert "keeps everything up to step 0 of 24" in capsys.readouterr().out
 
 
 def test_a_damaged_resume_file_is_named(tmp_path, square_frames, signalled):

@@ -1,5 +1,6 @@
 """Sweeps on scenes of a few pixels: trials, pruning, several workers, interruption, the leaderboard."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -42,7 +43,7 @@ def no_training(monkeypatch):
         report = callbacks[0].trial
         for epoch in range(4):
             report.report(options.lr, epoch)
-        return Outcome(options.lr, options.lr, interrupted=False, kept_step=0)
+        return Outcome(options.lr, options.lr, exit_code=0, kept_step=0)
 
     monkeypatch.setattr(sweep, "make_job", lambda options: options)
     monkeypatch.setattr(sweep, "run_training", run_training)
@@ -93,7 +94,7 @@ def test_who_goes_on_with_a_study_tries_nothing_again(tmp_path, no_training):
 
 def test_an_interrupted_trial_comes_again_and_resumes_its_run(base, no_training, monkeypatch, capsys):
     finish = sweep.run_training
-    monkeypatch.setattr(sweep, "run_training", lambda *_, **__: Outcome(0.0, 0.0, interrupted=True, kept_step=1))
+    monkeypatch.setattr(sweep, "run_training", lambda *_, **__: Outcome(0.0, 0.0, exit_code=130, kept_step=1))
     assert work(base, 2) == 130
     assert "goes on with trial-0000" in capsys.readouterr().out
     (base.run_dir / "trial-0000").mkdir()
@@ -141,12 +142,31 @@ def test_weak_trials_end_early(base, no_training, monkeypatch):
             trial.report(score, epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned
-        return Outcome(score, score, interrupted=False, kept_step=0)
+        return Outcome(score, score, exit_code=0, kept_step=0)
 
     monkeypatch.setattr(sweep, "run_training", run_training)
     assert work(base, 6) == 0
     assert [trial.state.name for trial in study_of(base).trials][5] == "PRUNED"
     assert "5 finished, 1 ended early" in sweep.leaderboard(study_of(base))
+
+
+def test_sigterm_to_a_sweep_ends_its_workers(tmp_path, monkeypatch):
+    def work(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        (tmp_path / f"{os.getpid()}.begun").touch()
+        while len(list(tmp_path.glob("*.begun"))) < 2:
+            time.sleep(0.01)
+        time.sleep(0.3)  # until the sweep knows both
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(60)
+
+    forked = multiprocessing.get_context("fork")
+    monkeypatch.setattr(sweep.multiprocessing, "get_context", lambda _: forked)
+    monkeypatch.setattr(sweep, "_worker", work)
+    words = ["sweep", "segmenter", "--name", "s", "--out", str(tmp_path), "--search", "lr=1e-3..1e-1:log"]
+    started = time.monotonic()
+    assert main([*words, "--jobs", "2", "--accelerator", "cpu"]) == 143
+    assert time.monotonic() - started < 30
 
 
 def test_a_database_keeps_the_study_too(base, no_training, tmp_path):

@@ -131,6 +131,7 @@ class StopOnSignal(Callback):
         self.options = options
         self.kept_step = 0  # of the optimiser, what a resumed run goes on from
         self.asked = False
+        self.number: int = signal.SIGINT  # of the signal that asked
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen; here, for Lightning has set its own handlers before."""
@@ -165,7 +166,7 @@ class StopOnSignal(Callback):
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked, self.number = True, number
         print("\nstopping after this step; once more to stop at once", flush=True)
 
 

@@ -50,12 +50,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended: best and last score (of `Task.best_by`), whether someone interrupted it, and the step of
-    the optimiser from which it would go on."""
+    """How a training ended: best and last score (of `Task.best_by`), 0 or the exit code of the signal that interrupted
+    it, and the step of the optimiser from which it would go on."""
 
     best: float
     last: float
-    interrupted: bool
+    exit_code: int
     kept_step: int
 
 
@@ -72,16 +72,16 @@ def prepare(options: FitOptions) -> None:
 
 
 def fit(job: Job, *, resume: bool) -> int:
-    """Train to the end; return 0, or 130 where someone interrupted it, with everything kept."""
+    """Train to the end; return 0, or 130 or 143 where a signal interrupted it, with everything kept."""
     options = job.task.options
     outcome = run_training(job, resume=resume)
     if not is_main_process():
         return 0
-    if outcome.interrupted:
+    if outcome.exit_code:
         again = f"aerial-train {job.task.card.kind} --resume --name {options.name} --out {options.out}"
         kept = f"{options.run_dir} keeps everything up to step {outcome.kept_step} of {options.optimizer_steps}"
         print(f"interrupted; {kept}; go on with: {again}")
-        return 130
+        return outcome.exit_code
     print(f"done: {options.run_dir / 'best.pt'}")
     return 0
 
@@ -122,7 +122,8 @@ def run_training(job: Job, *, resume: bool, callbacks: Sequence[Callback] = ()) 
                 f"cannot write the run {options.run_dir} ({error.strerror or error}); make room, then go on by --resume"
             ) from error
     stopped_early = stop.asked and trainer.current_epoch < options.epochs
-    return Outcome(keep.best, keep.last, trainer.interrupted or stopped_early, stop.kept_step)
+    exit_code = 128 + stop.number if trainer.interrupted or stopped_early else 0
+    return Outcome(keep.best, keep.last, exit_code, stop.kept_step)
 
 
 def make_trainer(options: FitOptions, callbacks: Sequence[Callback]) -> pl.Trainer:

@@ -20,14 +20,13 @@ import numpy as np
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import U8
 from aerial_runtime.crop import cut_crop
-from aerial_runtime.errors import InputError, ResourceError, UsageError
+from aerial_runtime.errors import INTERRUPTED, InputError, ResourceError, UsageError
 from aerial_runtime.say import say
 from aerial_train.data.manifest import Manifest, new_folder, write_manifest
 from aerial_train.data.opening import open_backgrounds
 from aerial_train.data.packed import pack
 from aerial_train.data.progress import progress
 from aerial_train.data.splits import VAL_SHARE, is_held_out, source_of, val_sources
-from aerial_train.data.write import INTERRUPTED
 from aerial_train.data.write_crops import CropFolder
 from aerial_train.evaluation.certificate import DISTRACTORS, FRAME_PX
 from aerial_train.evaluation.pair import Pair, add_model_arguments, open_pair

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
@@ -67,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     elif args.trials:
         context = multiprocessing.get_context("spawn")
         workers = [context.Process(target=_worker, args=work) for _ in range(args.jobs)]
+        # Ctrl-C reaches all processes of a terminal, SIGTERM this one alone.
+        signal.signal(signal.SIGTERM, lambda *_: [worker.terminate() for worker in workers if worker.is_alive()])
         for worker in workers:
             worker.start()
         code = max(_wait(worker) for worker in workers)
@@ -94,7 +97,7 @@ def open_study(base: FitOptions, storage: str, *, prune: bool) -> optuna.Study:
 def work_on_study(
     task: str, base: FitOptions, dimensions: Sequence[Dimension], storage: str, trials: int, prune: bool
 ) -> int:
-    """Run trials until the study has `trials` of them; return 0, or 130 where someone interrupted it."""
+    """Run trials until the study has `trials` of them; return 0, or 130 or 143 where a signal interrupted it."""
     study = open_study(base, storage, prune=prune)
     _free_orphans(study)
     while sum(map(_counts, study.get_trials(deepcopy=False))) < trials:
@@ -117,10 +120,10 @@ def work_on_study(
             study.tell(trial, state=TrialState.FAIL)
             print(f"{name}: {error}", flush=True)
             continue
-        if outcome.interrupted:
+        if outcome.exit_code:
             _give_back(study, trial.number)
             print(f"interrupted; the same command goes on with {name} and the rest of the study", flush=True)
-            return 130
+            return outcome.exit_code
         study.tell(trial, outcome.best)
     return 0
 

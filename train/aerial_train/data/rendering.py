@@ -43,10 +43,11 @@ def _in_order(pool: ProcessPoolExecutor, waiting: deque[Future[Any]], chunks: It
 
 
 def _start_worker(make: Callable[[range], Any]) -> None:
-    """Ctrl-C is for the parent, which stops the workers in order."""
+    """Ctrl-C is for the parent, which stops the workers in order; SIGTERM just ends one: so the pool does it too."""
     global _make
     _make = make
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _call(indices: range) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from aerial_runtime.card import LabelSpace, load_label_space
-from aerial_runtime.errors import AerialError, ResourceError, UsageError
+from aerial_runtime.errors import INTERRUPTED, AerialError, ResourceError, UsageError
 from aerial_runtime.say import say
 from aerial_train.data.base import Split
 from aerial_train.data.copy_photos import copy_photos
@@ -31,7 +31,6 @@ from aerial_train.scenes.frames import FRAME_RECIPES, FrameScenes
 
 Part = TypeVar("Part")
 
-INTERRUPTED = 130
 OF_SCENES = ("kind", "count", "recipe", "size", "crop_size", "margin", "backgrounds", "workers")
 OF_KIND = {"frames": ("size",), "crops": ("crop_size", "margin")}
 
