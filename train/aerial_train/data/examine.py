@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Final, TypeVar
 
 import cv2
 import numpy as np
@@ -21,8 +23,11 @@ from aerial_train.data.manifest import Manifest
 from aerial_train.data.packed import PackedCrops, Shard
 from aerial_train.data.photos import Photo, PhotoSet, read_mask, read_picture
 from aerial_train.data.progress import progress
+from aerial_train.scenes.crops import CropSample
+from aerial_train.scenes.frames import FrameSample
 
-CROPS_AT_ONCE = 512
+CROPS_AT_ONCE: Final = 512
+Sample = TypeVar("Sample", FrameSample, CropSample)
 
 
 @dataclass
@@ -36,46 +41,41 @@ class Examination:
 
 def examine_frame_scenes(data: FrameData, count: int) -> Examination:
     """Draw `count` frames and check them."""
-    done, duplicates = Examination(Statistics(data.label_space)), Duplicates()
-    times_ns = []
-    with progress("drawn", count) as show:
-        for index in range(count):
-            started_ns = time.monotonic_ns()
-            sample = data.sample(0, index)
-            times_ns.append(time.monotonic_ns() - started_ns)
-            checks.check_picture(done.findings, sample.name, sample.image_bgr)
-            boxes = [target.box for target in sample.targets]
-            checks.check_mask(done.findings, sample.name, sample.image_bgr, sample.mask, boxes)
-            duplicates.add(sample.name, sample.image_bgr)
-            sizes = [(target.labels, target.size_px) for target in sample.targets]
-            done.statistics.add_frame(sizes, cv2.mean(sample.image_bgr)[:3])
-            show(index + 1)
-    duplicates.report(done.findings)
-    checks.check_classes(done.findings, done.statistics)
-    done.facts.append(f"{count} frames drawn, {1e9 / median(times_ns):.0f} a second on one core")
+    done = Examination(Statistics(data.label_space))
+    for sample in _drawn(data.sample, count, done, "frames"):
+        boxes = [target.box for target in sample.targets]
+        checks.check_mask(done.findings, sample.name, sample.image_bgr, sample.mask, boxes)
+        sizes = [(target.labels, target.size_px) for target in sample.targets]
+        done.statistics.add_frame(sizes, cv2.mean(sample.image_bgr)[:3])
     return done
 
 
 def examine_crop_scenes(data: CropData, count: int) -> Examination:
     """Draw `count` crops and check them."""
-    done, duplicates = Examination(Statistics(data.label_space)), Duplicates()
-    times_ns = []
+    done = Examination(Statistics(data.label_space))
+    for sample in _drawn(data.sample, count, done, "crops"):
+        checks.check_headings(done.findings, sample.name, sample.heading[None])
+        labels = {name: np.array([value]) for name, value in sample.labels.items()}
+        is_target, size = np.array([sample.is_target], np.uint8), np.array([sample.source_px], np.float32)
+        done.statistics.add_crops(sample.image_bgr[None], is_target, labels, size)
+    return done
+
+
+def _drawn(draw: Callable[[int, int], Sample], count: int, done: Examination, what: str) -> Iterator[Sample]:
+    """Give `count` drawn samples whose pictures are checked; at the end check all together, and note the speed."""
+    duplicates, times_ns = Duplicates(), []
     with progress("drawn", count) as show:
         for index in range(count):
             started_ns = time.monotonic_ns()
-            sample = data.sample(0, index)
+            sample = draw(0, index)
             times_ns.append(time.monotonic_ns() - started_ns)
             checks.check_picture(done.findings, sample.name, sample.image_bgr)
-            checks.check_headings(done.findings, sample.name, sample.heading[None])
             duplicates.add(sample.name, sample.image_bgr)
-            labels = {name: np.array([value]) for name, value in sample.labels.items()}
-            is_target, size = np.array([sample.is_target], np.uint8), np.array([sample.source_px], np.float32)
-            done.statistics.add_crops(sample.image_bgr[None], is_target, labels, size)
+            yield sample
             show(index + 1)
     duplicates.report(done.findings)
     checks.check_classes(done.findings, done.statistics)
-    done.facts.append(f"{count} crops drawn, {1e9 / median(times_ns):.0f} a second on one core")
-    return done
+    done.facts.append(f"{count} {what} drawn, {1e9 / median(times_ns):.0f} a second on one core")
 
 
 def examine_packed(folder: Path, manifest: Manifest) -> Examination:
