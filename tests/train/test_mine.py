@@ -1,6 +1,8 @@
 """Mining: candidates on frames without targets become crops that a classifier learns to reject."""
 
+import errno
 import json
+import os
 
 import cv2
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from aerial_runtime.card import load_label_space
 from aerial_train import mine
 from aerial_train.cli import main
-from aerial_train.data import open_crops
+from aerial_train.data import open_crops, write_crops
 
 RED, FAINT = (0, 0, 255), (0, 0, 150)
 
@@ -88,6 +90,16 @@ def test_ctrl_c_keeps_what_was_found(tmp_path, suas_models, empty, capsys, monke
     assert main(words(suas_models, tmp_path / "mined", "--empty", empty, "--above", 0.5)) == 130
     assert "2 crops of 1 frames without targets, interrupted of 3" in capsys.readouterr().out
     assert json.loads((tmp_path / "mined" / "manifest.json").read_text())["count"] == 2
+
+
+def test_a_full_disk_is_told_as_the_writer_of_datasets_tells_it(tmp_path, suas_models, empty, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(write_crops, "write_shard", full)
+    assert main(words(suas_models, tmp_path / "mined", "--empty", empty, "--above", 0.5)) == 5
+    error = capsys.readouterr().err
+    assert "only 0 crops could be written to" in error and "(No space left on device); they can be used" in error
 
 
 def test_what_cannot_be(tmp_path, suas_models, empty, capsys):

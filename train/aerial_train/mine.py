@@ -20,9 +20,9 @@ import numpy as np
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import U8
 from aerial_runtime.crop import cut_crop
-from aerial_runtime.errors import INTERRUPTED, InputError, ResourceError, UsageError
+from aerial_runtime.errors import INTERRUPTED, InputError, UsageError
 from aerial_runtime.say import say
-from aerial_train.data.manifest import Manifest, new_folder, write_manifest
+from aerial_train.data.manifest import Manifest, disk_full, new_folder, write_manifest
 from aerial_train.data.opening import open_backgrounds
 from aerial_train.data.packed import pack
 from aerial_train.data.progress import progress
@@ -76,9 +76,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             flown = _fly(pair, frames, total, args.above, folder)
         except OSError as error:
-            raise ResourceError(
-                f"cannot write to {args.out} ({error.strerror or 'is the disk full?'}); make room and begin anew"
-            ) from error
+            raise disk_full(args.out, f"{folder.count} crops", error) from error
     ending = f", interrupted of {total}" if flown < total else ""
     say(f"{args.out}: {folder.count} crops of {flown} frames without targets{ending}")
     return INTERRUPTED if flown < total else 0

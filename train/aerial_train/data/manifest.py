@@ -76,6 +76,14 @@ def new_folder(folder: Path, *parts: str) -> None:
         raise ResourceError(f"cannot make the folder {folder} ({error.strerror}); choose another --out") from error
 
 
+def disk_full(folder: Path, written: str, error: OSError) -> ResourceError:
+    """Return the error of a dataset that could not be written whole. written: how much of it was, in words."""
+    return ResourceError(
+        f"only {written} could be written to {folder} ({error.strerror or 'is the disk full?'}); they can be used as "
+        "they are, or make room and begin anew"
+    )
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read and check a dataset's manifest. Raises InputError."""
     path = folder / MANIFEST_FILE

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from aerial_runtime.card import LabelSpace, load_label_space
-from aerial_runtime.errors import INTERRUPTED, AerialError, ResourceError, UsageError
+from aerial_runtime.errors import INTERRUPTED, AerialError, UsageError
 from aerial_runtime.say import say
 from aerial_train.data.base import Split
 from aerial_train.data.copy_photos import copy_photos
-from aerial_train.data.manifest import Kind, Manifest, new_folder, write_manifest
+from aerial_train.data.manifest import Kind, Manifest, disk_full, new_folder, write_manifest
 from aerial_train.data.opening import chosen_recipe, open_backgrounds, scene_seed
 from aerial_train.data.progress import progress
 from aerial_train.data.rendering import rendered
@@ -121,10 +121,7 @@ def write_scenes(writer: Writer[Any], count: int, workers: int) -> int:
     if isinstance(failed, AerialError):
         raise failed
     if failed is not None:
-        raise ResourceError(
-            f"only {writer.count} of {count} {writer.manifest.kind} could be written to {writer.folder} "
-            f"({failed.strerror or 'is the disk full?'}); they can be used as they are, or make room and begin anew"
-        ) from failed
+        raise disk_full(writer.folder, f"{writer.count} of {count} {writer.manifest.kind}", failed) from failed
     ending = f", interrupted of {count}" if interrupted else ""
     say(f"{writer.folder}: {writer.count} {writer.manifest.kind}{ending}")
     return INTERRUPTED if interrupted else 0
