@@ -294,6 +294,17 @@ def test_what_cannot_be_read_at_all_ends_with_3(tmp_path, frames, capsys):
         assert (found, text.count("\n")) == (code, 1) and named in text, text
 
 
+def test_labels_without_any_picture_fail_with_the_pictures_names(tmp_path, capsys):
+    coco = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 100}],
+        "categories": [{"id": 1, "name": "target"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 30, 30]}],
+    }
+    (tmp_path / "labels.json").write_text(json.dumps(coco))
+    code, text = inspect(tmp_path, capsys)
+    assert code == 6 and "pictures that cannot be read: 1" in text and "a.jpg" in text
+
+
 def test_sheets_show_pictures_with_labels(frames, tmp_path, capsys):
     png, html = tmp_path / "s.png", tmp_path / "s.html"
     assert inspect(frames, capsys, "--sheet", str(png))[0] == 0

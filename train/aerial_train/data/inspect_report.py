@@ -54,9 +54,9 @@ def report_lines(title: str, done: Examination) -> list[str]:
     """Return the lines for the terminal."""
     found = done.statistics.result()
     lines = [f"{title}: {done.facts[0]}", *(f"  {fact}" for fact in done.facts[1:])]
-    lines.append(
-        f"  {found['targets']} targets; {100 * found['share_without_target']:.0f} % of the pictures without one"
-    )
+    if found["pictures"]:  # not where none can be read
+        share = found["share_without_target"]
+        lines.append(f"  {found['targets']} targets; {100 * share:.0f} % of the pictures without one")
     percentiles = found["size_px"]["percentiles"]
     if percentiles:
         lines.append("  size in px: " + ", ".join(f"{p} % {value}" for p, value in percentiles.items()))
