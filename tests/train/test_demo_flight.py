@@ -57,6 +57,13 @@ def test_the_shipped_flight_is_whole():
     assert sum(path.stat().st_size for path in DEMO_FOLDER.iterdir()) < 8e6
 
 
+def test_what_cannot_be_leaves_no_folder(tmp_path, capsys):
+    for words, code, named in ((["--seed", "-1"], 2, "--seed"), (["--label-space", "no.json"], 3, "no.json")):
+        assert cli.main(["demo-flight", "--out", str(tmp_path / "new"), *words]) == code
+        assert named in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 def test_an_existing_folder_is_not_overwritten(tmp_path, capsys):
     assert cli.main(["demo-flight", "--out", str(tmp_path)]) == 5
     assert str(tmp_path) in capsys.readouterr().err

@@ -58,20 +58,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Render the flight; return the exit code."""
-    if args.frames < 1:
-        raise UsageError(f"--frames must be at least 1, is {args.frames}")
+    if args.frames < 1 or args.seed < 0:
+        raise UsageError(f"--frames must be at least 1 and --seed at least 0, they are {args.frames} and {args.seed}")
+    space = load_label_space(args.label_space)
     try:
         args.out.mkdir(parents=True)
     except OSError as error:
         raise ResourceError(f"cannot make the folder {args.out} ({error.strerror}); choose another --out") from error
-    space = load_label_space(args.label_space)
     rows = []
     for name, image, targets in fly(space, args.frames, args.seed):
         if not cv2.imwrite(str(args.out / name), image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)):
             raise ResourceError(f"cannot write {args.out / name}; is the disk full?")
         rows.append(label_row(name, image, targets, space))
         print(f"{name}: {len(targets)} targets", flush=True)
-    (args.out / "labels.json").write_text(json.dumps(rows, indent=1) + "\n")
+    try:
+        (args.out / "labels.json").write_text(json.dumps(rows, indent=1) + "\n")
+    except OSError as error:
+        raise ResourceError(f"cannot write {args.out / 'labels.json'} ({error.strerror}); is the disk full?") from error
     return 0
 
 
