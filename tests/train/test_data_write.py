@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import signal
 from dataclasses import asdict
 
 import cv2
@@ -218,6 +220,20 @@ def test_ctrl_c_leaves_a_smaller_dataset(kind, left, tmp_path, ground, capsys):
     assert json.loads((tmp_path / "d" / "manifest.json").read_text())["statistics"]["pictures"] == left
     if kind == "frames":
         assert len(list((tmp_path / "d" / "images").iterdir())) == left
+
+
+def test_a_process_that_is_killed_is_told_and_the_rest_kept(tmp_path, ground):
+    class Killed(Stops):
+        def sample(self, epoch, index):
+            if index == self.at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return self.scenes.sample(epoch, index)
+
+    writer = writer_of("frames", tmp_path / "d", ground)
+    writer.scenes = Killed(writer.scenes, 100, None)
+    with pytest.raises(ResourceError, match="a process that draws was killed"):
+        write_scenes(writer, 200, 2)
+    assert 0 < open_frames(str(tmp_path / "d"), split="all", **WHOLE).count <= 96
 
 
 def test_an_error_in_a_scene_is_told_and_the_rest_kept(tmp_path, ground):

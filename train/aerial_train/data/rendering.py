@@ -7,10 +7,13 @@ import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, TypeVar
 
 import cv2
+
+from aerial_runtime.errors import ResourceError
 
 Part = TypeVar("Part")
 AHEAD = 3  # chunks a process may be ahead of the writer: rendered pictures shall not pile up in memory
@@ -38,6 +41,11 @@ def _in_order(pool: ProcessPoolExecutor, waiting: deque[Future[Any]], chunks: It
         while waiting:
             yield waiting.popleft().result()
             waiting.extend(pool.submit(_call, indices) for indices in islice(chunks, 1))
+    except BrokenProcessPool as error:
+        raise ResourceError(
+            "a process that draws was killed, perhaps for want of memory; what was drawn by then is kept; begin anew "
+            "with fewer --workers"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
