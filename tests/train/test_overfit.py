@@ -1,4 +1,9 @@
+import torch
+
 from aerial_train import cli
+from aerial_train.bench import Bench
+from aerial_train.fit_classifier import ClassifierOptions
+from aerial_train.tasks import make_job
 
 SMALL = ["--filters", "8-16", "--blocks", "1", "--crop-size", "32", "--batch", "8", "--accelerator", "cpu", "--threads",
          "1", "--lr", "0.01"]  # fmt: skip
@@ -14,6 +19,17 @@ def test_a_network_that_cannot_learn_is_told(capsys):
     assert cli.main(["overfit", "classifier", *SMALL, *frozen]) == 6
     error = capsys.readouterr().err
     assert "could not be learnt by heart in 10 steps" in error and error.count("\n") == 1
+
+
+def test_what_is_frozen_does_not_learn():
+    job = make_job(ClassifierOptions(name="x", filters=(8, 16), blocks=1, crop_size=32, batch=8, accelerator="cpu",
+                                     threads=1, freeze=("stem",)))  # fmt: skip
+    bench = Bench(job.task)
+    parts = [list(getattr(job.task.network, name).parameters()) for name in ("stem", "heads")]
+    before = [[weight.detach().clone() for weight in part] for part in parts]
+    bench.step(bench.take(job.train.batch(0, range(8))))
+    frozen, learnt = (list(map(torch.equal, *pair)) for pair in zip(parts, before, strict=True))
+    assert all(frozen) and not any(learnt)
 
 
 def test_bad_requests(capsys):

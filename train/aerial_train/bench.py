@@ -31,6 +31,7 @@ class Bench:
         self.optimizer.zero_grad()
         loss = self.task.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.task.on_before_optimizer_step(self.optimizer)  # what --freeze names does not learn here either
         if self.task.options.clip:
             torch.nn.utils.clip_grad_norm_(self.task.parameters(), self.task.options.clip)
         self.optimizer.step()
