@@ -4,6 +4,7 @@ import pytest
 
 from aerial_runtime.errors import CheckError
 from aerial_train import cli
+from aerial_train.bench import Bench
 from aerial_train.find_lr import steepest_fall
 
 SMALL = ["--filters", "8-16", "--blocks", "1", "--crop-size", "16", "--batch", "16", "--accelerator", "cpu",
@@ -29,6 +30,23 @@ def test_the_command_suggests_and_draws(tmp_path, monkeypatch, capsys):
     assert "steepest fall at lr" in capsys.readouterr().out
     assert cv2.imread("c.png") is not None
     assert not (tmp_path / "runs").exists()
+
+
+def test_stages_keep_their_shares_of_the_rate(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def step(bench, _batch):
+        seen.append([group["lr"] for group in bench.optimizer.param_groups])
+        return 1 / len(seen)
+
+    monkeypatch.setattr(Bench, "step", step)
+    words = ["--steps", "20", "--lowest", "1e-4", "--lr-decay", "0.5"]
+    assert cli.main(["find-lr", "classifier", *SMALL, *words]) == 0
+    first, last = np.array(seen[0]), np.array(seen[-1])
+    assert (first.max(), last.max()) == pytest.approx((1e-4, 1))
+    assert sorted(set((first / 1e-4).round(6)), reverse=True)[:3] == [1, 0.5, 0.25]
+    np.testing.assert_allclose(first / 1e-4, last, rtol=1e-6)
 
 
 def test_bad_requests(tmp_path, monkeypatch, capsys):

@@ -40,9 +40,10 @@ def run(args: argparse.Namespace) -> int:
     print(describe_device(options))
     job = make_job(options)
     bench, rates, losses = Bench(job.task), [], []
+    shares = [group["lr"] / options.lr for group in bench.optimizer.param_groups]  # by --lr-decay
     for step, rate in enumerate(np.geomspace(args.lowest, args.highest, args.steps).tolist()):
-        for group in bench.optimizer.param_groups:
-            group["lr"] = rate
+        for group, share in zip(bench.optimizer.param_groups, shares, strict=True):
+            group["lr"] = rate * share
         first = step * options.batch
         losses.append(bench.step(bench.take(job.train.batch(0, range(first, first + options.batch)))))
         rates.append(rate)
