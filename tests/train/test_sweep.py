@@ -13,7 +13,7 @@ import optuna
 import pytest
 import torch
 
-from aerial_runtime.errors import AerialError
+from aerial_runtime.errors import AerialError, UsageError
 from aerial_train import sweep
 from aerial_train.cli import main
 from aerial_train.fit import Outcome
@@ -126,6 +126,22 @@ def test_options_that_cannot_be_fail_alone(base, no_training, monkeypatch, kind)
     trials = study_of(base).trials
     assert [trial.state.name for trial in trials] == ["FAIL", "FAIL"]
     assert trials[0].user_attrs[sweep.REASON] == "this network cannot be built"
+
+
+def test_numbers_that_cannot_be_fail_alone(base, no_training):
+    space = [sweep.Dimension("batch", choices=("1000000",))]
+    assert sweep.work_on_study("segmenter", base, space, "", 2, True) == 0
+    trials = study_of(base).trials
+    assert [trial.state.name for trial in trials] == ["FAIL", "FAIL"]
+    assert "--images-per-epoch" in trials[0].user_attrs[sweep.REASON]
+
+
+def test_a_study_goes_on_with_its_own_choices_alone(base, no_training):
+    begun, other = ([sweep.Dimension("optimizer", choices=("adamw", name))] for name in ("sgd", "muon"))
+    assert sweep.work_on_study("segmenter", base, begun, "", 2, True) == 0
+    with pytest.raises(UsageError, match="s began with another --search"):
+        sweep.work_on_study("segmenter", base, other, "", 3, True)
+    assert sum(map(sweep._counts, study_of(base).trials)) == 2
 
 
 def test_a_sweep_of_runs_on_several_devices_is_refused(tmp_path, capsys):

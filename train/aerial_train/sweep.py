@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from aerial_runtime.errors import AerialError, ResourceError, UsageError, run_command
 from aerial_train.callbacks import KeepModels
 from aerial_train.fit import run_training
-from aerial_train.options import FitOptions
+from aerial_train.options import FitOptions, checked
 from aerial_train.run_options import options_from
 from aerial_train.search_space import Dimension, parse_search
 from aerial_train.tasks import OPTIONS, add_task_arguments, make_job
@@ -106,10 +106,16 @@ def work_on_study(
         trial.set_user_attr(WORKER, f"{socket.gethostname()} {os.getpid()}")
         name = str(trial.user_attrs.get(RUN, f"trial-{trial.number:04d}"))
         trial.set_user_attr(RUN, name)
-        varied = {dimension.name: dimension.suggest(trial, OPTIONS[task]) for dimension in dimensions}
-        options = replace(base, **varied, name=name, out=str(base.run_dir))
+        try:
+            varied = {dimension.name: dimension.suggest(trial, OPTIONS[task]) for dimension in dimensions}
+        except ValueError as error:  # Optuna's, of choices that the study began without
+            study.tell(trial, state=TrialState.FAIL)
+            raise UsageError(
+                f"the study {base.name} began with another --search ({error}); give another --name"
+            ) from error
         print(f"{name}: {', '.join(f'{key} {value}' for key, value in varied.items())}", flush=True)
         try:
+            options = checked(replace(base, **varied, name=name, out=str(base.run_dir)))
             outcome = run_training(make_job(options), resume=options.run_dir.exists(), callbacks=[_Report(trial)])
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
