@@ -99,7 +99,9 @@ def test_a_resumed_run_that_ends_at_once_says_what_it_had(tmp_path, square_frame
     assert train_segmenter(given, signalled(signal.SIGINT, at=(1, 24)), held_out) == 130
     twice = signalled(signal.SIGINT, signal.SIGINT, at=(1, 40))
     assert train_segmenter(given, twice, held_out, resume=True) == 130
-    assert capsys.readouterr().out.count("keeps everything up to step 12 of 24") == 2
+    ended = signalled(signal.SIGINT, at=(-1, 0))  # while its held-out set is made
+    assert train_segmenter(given, square_frames(), ended, resume=True) == 130
+    assert capsys.readouterr().out.count("keeps everything up to step 12 of 24") == 3
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])

@@ -133,9 +133,14 @@ class StopOnSignal(Callback):
         self.asked = False
         self.number: int = signal.SIGINT  # of the signal that asked
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Know from what step a resumed run goes on, even where it is ended before it takes one."""
+        self.kept_step = checkpoint["global_step"]
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen; here, for Lightning has set its own handlers before."""
-        self.kept_step = trainer.global_step  # of a resumed run, what it goes on from
         if threading.current_thread() is threading.main_thread():
             for number in STOPPING:
                 signal.signal(number, self._hear)
