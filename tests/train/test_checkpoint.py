@@ -1,3 +1,5 @@
+import os
+
 import msgspec
 import pytest
 import torch
@@ -161,6 +163,17 @@ def test_a_failed_write_leaves_the_old_file(saved, monkeypatch):
         save_checkpoint(saved, UNet(UNetConfig(filters=(4, 8))), segmenter_card())
     assert saved.read_bytes() == before
     assert [file.name for file in saved.parent.iterdir()] == ["model.pt"]
+
+
+def test_an_interrupt_leaves_the_old_file_alone(saved, monkeypatch):
+    def interrupted(_descriptor):
+        raise KeyboardInterrupt
+
+    before = saved.read_bytes()
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(saved, UNet(UNetConfig(filters=(4, 8))), segmenter_card())
+    assert list(saved.parent.iterdir()) == [saved] and saved.read_bytes() == before
 
 
 def test_on_a_full_disk_the_old_file_stays(saved, size_limit):

@@ -80,10 +80,13 @@ def write_content(path: Path, content: Any) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        if temporary.exists():
-            temporary.unlink()
-        raise ResourceError(f"cannot write the checkpoint {path} ({error.strerror}); choose another --out") from error
+    except BaseException as error:  # a second Ctrl-C too
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise ResourceError(
+                f"cannot write the checkpoint {path} ({error.strerror}); choose another --out"
+            ) from error
+        raise
 
 
 def load_checkpoint(path: Path, kind: Literal["segmenter", "classifier"] | None = None) -> Checkpoint:
