@@ -48,6 +48,7 @@ def test_sheets_of_crops_and_frames(tmp_path, capsys):
         (["--sheet", "sheet"], 2, ".png"),
         (["--sheet", "s.png", "--frames", "--recipe", "r32"], 2, "r32"),
         (["--sheet", "s.png", "--beside", "none"], 3, "none"),
+        (["--sheet", "s.png", "--beside", "none", "--frames"], 2, "--frames"),
         (["--sheet", "s.png", "--backgrounds", "none"], 3, "none"),
         (["--sheet", "s.png", "--label-space", "none.json"], 3, "none.json"),
     ],

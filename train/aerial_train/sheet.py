@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--count must be at least 1 and --seed at least 0")
     if args.sheet.suffix.lower() != ".png":
         raise UsageError(f"--sheet must end in .png, is {args.sheet}")
+    if args.frames and args.beside is not None:
+        raise UsageError("--beside sets real crops below drawn ones; leave it or --frames out")
     recipes = FRAME_RECIPES if args.frames else CROP_RECIPES
     if args.recipe not in recipes:
         raise UsageError(
