@@ -58,7 +58,13 @@ def test_the_shipped_flight_is_whole():
 
 
 def test_what_cannot_be_leaves_no_folder(tmp_path, capsys):
-    for words, code, named in ((["--seed", "-1"], 2, "--seed"), (["--label-space", "no.json"], 3, "no.json")):
+    space = tmp_path / "space.json"
+    space.write_text('{"name": "own", "heads": [{"name": "kind", "classes": ["tent", "boat"]}]}')
+    for words, code, named in (
+        (["--seed", "-1"], 2, "--seed"),
+        (["--label-space", "no.json"], 3, "no.json"),
+        (["--label-space", str(space)], 3, "'tent'"),
+    ):
         assert cli.main(["demo-flight", "--out", str(tmp_path / "new"), *words]) == code
         assert named in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

@@ -24,7 +24,7 @@ from aerial_train.scenes.backgrounds import terrain
 from aerial_train.scenes.camera import Camera, expose
 from aerial_train.scenes.distractors import paint_distractor
 from aerial_train.scenes.frames import LabelledTarget, place_target
-from aerial_train.scenes.target import Look, Style, at_pixels, placement, sample_look, warp
+from aerial_train.scenes.target import Look, Style, at_pixels, check_drawable, placement, sample_look, warp
 
 FRAME_WIDTH, FRAME_HEIGHT = 1920, 1080
 STEP_PX = 290  # ground covered between two frames: a target stays in view for about three
@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if args.frames < 1 or args.seed < 0:
         raise UsageError(f"--frames must be at least 1 and --seed at least 0, they are {args.frames} and {args.seed}")
     space = load_label_space(args.label_space)
+    check_drawable(space)
     try:
         args.out.mkdir(parents=True)
     except OSError as error:
