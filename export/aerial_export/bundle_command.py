@@ -170,7 +170,8 @@ def _sure(targets: Sequence[Target], thresholds: Thresholds) -> int:
 
 
 def _drawn(space: LabelSpace) -> Iterator[U8]:
-    """Give frames with a few plain boards. Raises ResourceError where what draws them is not installed."""
+    """Give frames with a few plain boards. Raises ResourceError where what draws them is not installed, InputError
+    where it cannot draw the label space."""
     try:
         from aerial_train.demo_flight import STYLE
         from aerial_train.scenes.backgrounds import Backgrounds
@@ -187,5 +188,10 @@ def _drawn(space: LabelSpace) -> Iterator[U8]:
     recipe = FrameRecipe(
         height=height, width=width, targets=TARGETS, size_px=SIZE_PX, distractors=(0, 2), style=STYLE, camera=NO_CAMERA
     )
-    scenes = FrameScenes(space, recipe, Backgrounds(), SEED)
+    try:
+        scenes = FrameScenes(space, recipe, Backgrounds(), SEED)
+    except InputError as error:
+        raise InputError(
+            f"no golden frame can be drawn ({str(error).partition(';')[0]}); give --frame PICTURE with targets in it"
+        ) from error
     return (scenes.sample(0, index).image_bgr for index in range(TRIED))

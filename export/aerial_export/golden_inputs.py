@@ -14,6 +14,7 @@ from aerial_export.goldens import Answer, Golden, Input
 from aerial_export.parity import LIMITS
 from aerial_runtime.card import ModelCard
 from aerial_runtime.contract import U8
+from aerial_runtime.errors import InputError
 from aerial_runtime.label_file import LabelledBox
 from aerial_runtime.say import say
 from aerial_runtime.segment import MAX_CANDIDATES
@@ -42,7 +43,8 @@ Draw = Callable[[ModelCard], Sequence[Input]]
 def draw_inputs(card: ModelCard) -> list[Input]:
     """Return the inputs of a model's goldens: probes, and scenes drawn like those of its training.
 
-    Where what draws them is not installed, as on the aircraft, the scenes are those of the demo flight; it is said.
+    Where what draws them is not installed, as on the aircraft, or cannot draw the model's classes, which real photos
+    may hold, the scenes are those of the demo flight; it is said.
     """
     probes = probe_frames() if card.kind == "segmenter" else probe_crops(card.crop_size or 0)
     try:
@@ -51,6 +53,9 @@ def draw_inputs(card: ModelCard) -> list[Input]:
         if (error.name or "").startswith("aerial_"):
             raise
         say(f"no scenes can be drawn here ({error.name} is not installed): the demo flight's take their place")
+        scenes = demo_inputs(card)
+    except InputError as error:
+        say(f"no scenes can be drawn ({str(error).partition(';')[0]}): the demo flight's take their place")
         scenes = demo_inputs(card)
     return [*probes, *scenes]
 

@@ -9,8 +9,9 @@ from aerial_export.bundle_command import main
 from aerial_export.verify import verify
 from aerial_runtime import daemon
 from aerial_runtime.bundle import Bundle
-from aerial_runtime.card import Thresholds
+from aerial_runtime.card import Head, LabelSpace, Thresholds
 from aerial_runtime.contract import Attribute, Box, Target
+from aerial_runtime.errors import InputError
 
 RED = (0, 0, 255)
 
@@ -124,6 +125,11 @@ def test_what_cannot_be_bundled(pair, exported, frame, tmp_path, kit, capsys):
     assert output.read_bytes() == b"old"
     assert run(*pair, *end, "--overwrite") == 0
     assert zipfile.is_zipfile(output)
+
+
+def test_of_classes_that_scenes_cannot_draw_a_frame_is_asked_for():
+    with pytest.raises(InputError, match=r"no golden frame can be drawn .*'tent'.*; give --frame PICTURE"):
+        bundle_command._drawn(LabelSpace("own", (Head("kind", ("tent", "boat")),)))
 
 
 def test_only_answers_that_no_machine_would_turn_are_counted():

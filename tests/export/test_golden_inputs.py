@@ -37,6 +37,16 @@ def test_crops_come_in_full_batches(save_classifier, monkeypatch):
     assert [item.images.shape for item in inputs if item.is_scene] == [(100, 24, 24, 3)] * 2
 
 
+@pytest.mark.parametrize("kind", ["segmenter", "classifier"])
+def test_of_classes_that_scenes_cannot_draw_the_demo_flight_is_taken(kind, kit, capsys):
+    space = LabelSpace("own", (Head("kind", ("tent", "boat")),))
+    card = getattr(kit, f"{kind}_card")(label_space=space)
+    inputs = draw_inputs(card)
+    assert sum(len(item.images) for item in inputs if item.is_scene) > 50
+    said = capsys.readouterr().out
+    assert "scenes cannot draw 'kind'" in said and "the demo flight's take their place" in said
+
+
 @pytest.fixture
 def classifier_card(kit):
     return kit.classifier_card(label_space=LabelSpace("pads", (Head("kind", ("a", "b", "c")),)))
