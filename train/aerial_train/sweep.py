@@ -68,8 +68,13 @@ def run(args: argparse.Namespace) -> int:
     elif args.trials:
         context = multiprocessing.get_context("spawn")
         workers = [context.Process(target=_worker, args=work) for _ in range(args.jobs)]
-        # Ctrl-C reaches all processes of a terminal, SIGTERM this one alone.
-        signal.signal(signal.SIGTERM, lambda *_: [worker.terminate() for worker in workers if worker.is_alive()])
+
+        def pass_on(*_: object) -> None:
+            for worker in workers:
+                if worker.is_alive():
+                    worker.terminate()
+
+        signal.signal(signal.SIGTERM, pass_on)  # Ctrl-C reaches all processes of a terminal, SIGTERM this one alone
         for worker in workers:
             worker.start()
         code = max(_wait(worker) for worker in workers)
