@@ -297,3 +297,9 @@ def test_weights_of_what_is_not_there_are_refused():
         HeadLosses(SUAS, class_weights={"shapes": {"star": 1}})
     with pytest.raises(ValueError, match="is 'star'"):
         HeadLosses(SUAS, class_weights={"shape": {"sta": 1}})
+
+
+@pytest.mark.parametrize("options", [{"focal": -1.0}, {"label_smoothing": 1.0}, {"label_smoothing": -0.1}])
+def test_shares_that_cannot_be_are_refused(options):
+    with pytest.raises(ValueError, match="focal must be at least 0 and label smoothing within"):
+        HeadLosses(SUAS, **options)

@@ -53,6 +53,7 @@ def test_help_names_every_option_with_its_default(capsys):
         (("--name", "a/b"), "plain name"),
         (("--name", ""), "plain name"),
         (("--seed", "-1"), "cannot be negative"),
+        (("--lr", "nan"), "--lr must be a number, is nan"),
         (("--margin", "9"), "--margin must be within"),
     ],
 )

@@ -196,7 +196,7 @@ def _criterion(options: ClassifierOptions, space: LabelSpace) -> HeadLosses:
             label_smoothing=options.label_smoothing,
         )
     except ValueError as error:
-        raise UsageError(f"this loss cannot be: {error}; see --head-weights and --class-weights") from error
+        raise UsageError(f"this loss cannot be: {error}; --help lists the options of the loss") from error
 
 
 def _questions(space: LabelSpace) -> list[str]:

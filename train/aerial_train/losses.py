@@ -36,7 +36,7 @@ class HeadLosses(nn.Module):
     at 0 (Kendall et al. 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses"). They are parameters of this.
     class_weights: head -> class -> weight of its labels, 1 where none is given; see `head_loss`, also for `focal`
     and `label_smoothing`, which hold for every head of the label space.
-    Raises ValueError for a head or class that the label space has not.
+    Raises ValueError for a head or class that the label space has not, and for a focal or smoothing that cannot be.
     """
 
     def __init__(
@@ -50,6 +50,10 @@ class HeadLosses(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        if not (focal >= 0 and 0 <= label_smoothing < 1):
+            raise ValueError(
+                f"focal must be at least 0 and label smoothing within 0..1, they are {focal} and {label_smoothing}"
+            )
         self.label_space, self.focal, self.label_smoothing = label_space, focal, label_smoothing
         self.names = loss_names(label_space)
         for name in head_weights or {}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -149,6 +150,10 @@ def is_main_process() -> bool:
 
 def checked(options: Options) -> Options:
     """Return the options. Raises UsageError for numbers that cannot be."""
+    for item in fields(options):
+        value = getattr(options, item.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{flag_of(item.name)} must be a number, is {value}")
     for name in ("epochs", "batch", "held_out", "lr", "accumulate", "devices", "nodes", "lr_decay", "step_factor"):
         if getattr(options, name) <= 0:
             raise UsageError(f"{flag_of(name)} must be more than 0, is {getattr(options, name)}")
