@@ -11,6 +11,7 @@ import io
 import os
 import pickle
 import zipfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -81,7 +82,8 @@ def write_content(path: Path, content: Any) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException as error:  # a second Ctrl-C too
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where there was never one, too
+            temporary.unlink()
         if isinstance(error, OSError):
             raise ResourceError(
                 f"cannot write the checkpoint {path} ({error.strerror}); choose another --out"
