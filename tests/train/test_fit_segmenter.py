@@ -216,7 +216,7 @@ def test_a_resumed_run_keeps_the_best_of_before(tmp_path, square_frames, signall
     assert load_checkpoint(tmp_path / "run" / "best.pt").card.training["epoch"] == 1
 
 
-def test_a_run_of_which_nothing_is_kept_begins_again(tmp_path, square_frames, own_interrupt_handler):
+def test_a_run_of_which_nothing_is_kept_begins_again(tmp_path, square_frames):
     given = options(tmp_path, epochs=1)
     assert train_segmenter(given, square_frames(interrupt_at=(0, 16)), square_frames(seed=1)) == 130
     assert not (tmp_path / "run" / "last.ckpt").exists()
