@@ -1,8 +1,13 @@
-"""For the tests of capture: the cameras and the monitor of fake_camera.py, and seconds made short."""
+"""For the tests of capture: the cameras and the monitor of fake_camera.py, and seconds made short. For those of the
+daemon: its flights."""
 
 from __future__ import annotations
 
+import os
+
+import cv2
 import pytest
+from daemon_kit import PINK, RED, FakeCamera
 from fake_camera import Cameras, Told
 
 from aerial_runtime import capture as capture_module
@@ -29,3 +34,40 @@ def quick_capture(monkeypatch):
     monkeypatch.setattr(capture_module, "START_S", 0.3)
     monkeypatch.setattr(reader_module, "ENDS_S", 0.05)
     monkeypatch.setattr(reader_module, "CLOSED_S", 0.02)
+
+
+@pytest.fixture
+def flight(tmp_path, kit):
+    """A folder of four frames with 1, 0, 2 and 1 targets, in as many sizes."""
+    folder = tmp_path / "flight"
+    folder.mkdir()
+    frames = [
+        kit.frame(64, 48, (8, 8, 8, RED)),
+        kit.frame(64, 48),
+        kit.frame(80, 60, (0, 0, 12, PINK), (40, 20, 16, RED)),
+        kit.frame(33, 21, (28, 16, 8, RED)),
+    ]
+    for index, image_bgr in enumerate(frames):
+        cv2.imwrite(str(folder / f"f{index}.png"), image_bgr)
+    return folder
+
+
+@pytest.fixture
+def long_flight(tmp_path, kit):
+    """A folder of 3000 links to one frame: some seconds of work."""
+    folder = tmp_path / "long"
+    folder.mkdir()
+    cv2.imwrite(str(tmp_path / "frame.png"), kit.frame(640, 480, (8, 8, 16, RED)))
+    for index in range(3000):
+        os.link(tmp_path / "frame.png", folder / f"{index:04}.png")
+    return folder
+
+
+@pytest.fixture
+def camera(kit, monkeypatch):
+    """A camera of one target a frame, lost once; how often it was opened."""
+    monkeypatch.setattr(FakeCamera, "opened", 0)
+    FakeCamera.may_stop.set()
+    image_bgr = kit.frame(64, 48, (16, 16, 16, RED))
+    monkeypatch.setattr("aerial_runtime.daemon.open_source", lambda *_: FakeCamera(image_bgr))
+    return FakeCamera

@@ -32,6 +32,8 @@ from aerial_train.scenes.target import (
     warp,
 )
 
+# How far an edge of a box lies outside its target, at least and at most, in cells and in sizes of the target.
+CELL_ERRORS, SIZE_ERRORS = (-0.6, 0.75), (-0.03, 0.04)
 # Of the edges of boxes in 80 drawn frames 9 % lay outside what `box_errors` drew without them, some by a third.
 SLIPS, SLIP, LARGEST_SLIP = 0.15, 0.08, 0.4  # share of the edges; mean and limit of the slip, of the target's size
 
@@ -200,11 +202,11 @@ def box_errors(rng: Rng, cell_px: float, size: float) -> Edges:
     Every edge is wrong by up to most of a cell and by some share of the target's size; one in SLIPS by more, where the
     mask holds a shadow or the line beside the board, or not the whole board.
     """
-    errors = rng.uniform(-0.6, 0.75, 4) * cell_px + rng.uniform(-0.03, 0.04, 4) * size
+    errors = rng.uniform(*CELL_ERRORS, 4) * cell_px + rng.uniform(*SIZE_ERRORS, 4) * size
     slips = np.clip(rng.laplace(0, SLIP, 4), -LARGEST_SLIP, LARGEST_SLIP) * (rng.random(4) < SLIPS)
     return np.asarray(errors + slips * size)
 
 
 def largest_box_error(cell_px: float, size: float) -> float:
     """How far an edge of `box_errors` can lie outside its target, pixels."""
-    return 0.75 * cell_px + (0.04 + LARGEST_SLIP) * size
+    return CELL_ERRORS[1] * cell_px + (SIZE_ERRORS[1] + LARGEST_SLIP) * size
