@@ -61,6 +61,8 @@ models: setup  ## train, measure and bundle the shipped models in runs/: hours; 
 		--abstain-error 0.25 --write --out runs/classifier-5/report
 	$(DEV)/bin/aerial-train certificate $(PHOTOS) --segmenter runs/segmenter-3/best.pt \
 		--classifier runs/classifier-5/last.pt --write --out runs/certificate --overwrite
+	$(DEV)/bin/aerial-train evaluate runs/segmenter-3/best.pt scenes --count 1000 $(PHOTOS) --write --keep-thresholds
+	$(DEV)/bin/aerial-train evaluate runs/classifier-5/last.pt scenes --count 10000 $(PHOTOS) --write --keep-thresholds
 	$(DEV)/bin/aerial-export runs/segmenter-3/best.pt -o runs/models/segmenter.onnx
 	$(DEV)/bin/aerial-export runs/classifier-5/last.pt -o runs/models/classifier.onnx
 	$(DEV)/bin/aerial-bundle runs/models/segmenter.onnx runs/models/classifier.onnx -o runs/models.aerial

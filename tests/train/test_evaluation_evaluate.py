@@ -136,6 +136,23 @@ def test_scores_of_the_pipeline_go_with_the_thresholds_that_they_were_of(tmp_pat
     assert after.scores["loss"] == 0.5 and "measured" not in after.training
 
 
+def test_scores_alone_are_written_where_thresholds_shall_stay(tmp_path, checkpoint, capsys):
+    """As after `certificate --write`, which chooses for both models together and drops what was of another one."""
+    data = write_crops(tmp_path / "crops", ["plain", "pink", "orange"] * 24)
+    start = load_checkpoint(checkpoint)
+    card = msgspec.structs.replace(
+        start.card, thresholds=Thresholds(target=0.123), scores={"certificate_recall": 0.9},
+        training={"measured": {"certificate": {"frames": "9"}}},
+    )  # fmt: skip
+    save_checkpoint(checkpoint, start.network, card)
+    assert main(["evaluate", str(checkpoint), str(data), "--write", "--keep-thresholds"]) == 0
+    after = load_checkpoint(checkpoint).card
+    assert (after.thresholds, after.temperature) == (card.thresholds, card.temperature)
+    assert after.scores["certificate_recall"] == 0.9 and 0 < after.scores["kind_accuracy"] <= 1
+    assert set(after.training) == {"measured", "evaluated"}
+    assert "stay as they are" in capsys.readouterr().out
+
+
 def test_a_segmenters_scores_for_the_card_are_of_the_chosen_threshold(tmp_path, kit):
     path = kit.build_segmenter(tmp_path / "s.onnx", kit.segmenter_card(thresholds=Thresholds(mask=0.95)))
     squares = [(20, 20, 40, (0, 0, 200))]  # 0.78 in the map: seen at lower thresholds alone
@@ -201,6 +218,7 @@ def test_drawn_scenes_have_no_suspects(tmp_path, suas_models, capsys):
     ("change", "code", "sentence"),
     [
         (["--write"], 2, "evaluate the .pt, then export it"),
+        (["--keep-thresholds"], 2, "says what --write leaves as it is"),
         (["--count", "0"], 2, "--count must be at least 1"),
         (["--count", "9"], 2, "holds 3 pictures, --count 9 is more"),
         (["--abstain-error", "1"], 2, "--abstain-error must be within"),

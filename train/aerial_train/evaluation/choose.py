@@ -89,6 +89,11 @@ def choose_classifier(card: ModelCard, outcomes: CropOutcomes, score: Classifier
     return Choice(temperature, thresholds, abstentions, notes)
 
 
+def as_it_is(card: ModelCard) -> Choice:
+    """Return what a card has as a choice."""
+    return Choice(dict(card.temperature), card.thresholds, notes=["temperatures and thresholds stay as they are"])
+
+
 def as_chosen(card: ModelCard, outcomes: CropOutcomes, choice: Choice) -> CropOutcomes:
     """Return the outcomes that the model gives with the chosen temperatures. card: that it gave them with."""
     steps = {name: heat / card.temperature.get(name, 1.0) for name, heat in choice.temperature.items()}

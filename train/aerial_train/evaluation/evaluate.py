@@ -14,7 +14,7 @@ from aerial_runtime.backends.base import Backend
 from aerial_runtime.card import VIEWS
 from aerial_runtime.errors import UsageError
 from aerial_runtime.say import say
-from aerial_train.evaluation.choose import Choice, as_chosen, choose_classifier, choose_segmenter
+from aerial_train.evaluation.choose import Choice, as_chosen, as_it_is, choose_classifier, choose_segmenter
 from aerial_train.evaluation.gather import gather_crops, gather_frames
 from aerial_train.evaluation.legibility import legibility_table
 from aerial_train.evaluation.objects import find_objects, score_objects, score_sizes
@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     parser.add_argument("--write", action="store_true", help="put temperatures, thresholds and scores into the card of "
         "the checkpoint MODEL; export it again afterwards")  # fmt: skip
+    parser.add_argument("--keep-thresholds", action="store_true", help="with --write: scores alone, at the "
+        "temperatures and thresholds that the card has, as after `certificate --write`")  # fmt: skip
     parser.add_argument("--abstain-error", type=float, default=0.05, metavar="X", help="share of wrong answers that is "
         "borne: the thresholds below which labels are withheld are chosen for it, 0..1 (0.05)")  # fmt: skip
     parser.add_argument("--views", type=int, choices=VIEWS, metavar="N", help="quarter turns of each crop whose "
@@ -54,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"--write changes checkpoints only, and {args.model} is none: evaluate the .pt, then export it"
         )
+    if args.keep_thresholds and not args.write:
+        raise UsageError("--keep-thresholds says what --write leaves as it is: give both")
     with open_model(args.model, args.device, args.threads) as backend:
         if args.views is not None:
             if backend.card.kind == "segmenter":
@@ -78,7 +82,8 @@ def evaluate_segmenter(args: argparse.Namespace, backend: Backend, source: Sourc
     frames = list(gather_frames(backend, source.data, source.count))
     score = score_segmenter(frames, card.thresholds.mask, stride)
     objects = find_objects(frames, card.thresholds.mask, stride)
-    sizes, choice = score_sizes(objects), choose_segmenter(card, frames, stride)
+    sizes = score_sizes(objects)
+    choice = as_it_is(card) if args.keep_thresholds else choose_segmenter(card, frames, stride)
     _print(segmenter_tables(score, sizes), choice_table(choice, card))
     if args.out is not None:
         from aerial_train.evaluation.segmenter_report import write_segmenter_report
@@ -95,7 +100,7 @@ def evaluate_classifier(args: argparse.Namespace, backend: Backend, source: Sour
     card = backend.card
     outcomes = gather_crops(backend, source.data, source.count)
     score = _with_limit(score_classifier(outcomes, card.label_space, card.thresholds), source)
-    choice = choose_classifier(card, outcomes, score, args.abstain_error)
+    choice = as_it_is(card) if args.keep_thresholds else choose_classifier(card, outcomes, score, args.abstain_error)
     letters = legibility_table(outcomes)
     _print([*classifier_tables(score), *([letters] if letters is not None else [])], choice_table(choice, card))
     if args.out is not None:
