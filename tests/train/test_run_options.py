@@ -115,6 +115,8 @@ def test_network_options_change_the_preset():
 
 def test_a_config_file_stands_between_flags_and_defaults(tmp_path):
     file = tmp_path / "run.toml"
+    with pytest.raises(ValueError, match="invalid literal"):
+        whole_numbers("16-")
     file.write_text("epochs = 7\nfilters = [8, 16]\nweight-decay = 0.5\nlr = 1\n")
     options = parse("--name", "a", "--out", str(tmp_path), "--config", str(file), "--epochs", "3")
     assert (options.epochs, options.filters, options.weight_decay, options.lr) == (3, (8, 16), 0.5, 1.0)
@@ -131,6 +133,14 @@ def test_a_config_file_stands_between_flags_and_defaults(tmp_path):
     ],
 )
 def test_config_files_that_cannot_be(tmp_path, text, error, message):
+def test_empty_filters_of_a_config_file_leave_the_network_as_it_is(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("filters = []\nfreeze = []\n")
+    options = parse("--name", "a", "--out", str(tmp_path), "--config", str(file))
+    assert (options.filters, options.freeze) == ((), ())
+    assert parse("--name", "a", "--out", str(tmp_path), "--filters", "") == options
+
+
     file = tmp_path / "run.toml"
     file.write_text(text)
     with pytest.raises(error, match=message):

@@ -22,8 +22,8 @@ def option(default: Any, text: str, group: str = "run", **keywords: Any) -> Any:
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """Parse `16-32-64` or `16,32,64`. Raises ValueError, which argparse turns into a usage error."""
-    return tuple(int(part) for part in text.replace(",", "-").split("-"))
+    """Parse `16-32-64` or `16,32,64`; nothing is none. Raises ValueError, which argparse turns into a usage error."""
+    return tuple(int(part) for part in text.replace(",", "-").split("-")) if text else ()
 
 
 def numbers(text: str) -> tuple[float, ...]:
