@@ -81,6 +81,17 @@ def test_a_resumed_run_keeps_its_options(tmp_path):
         parse("--name", "a", "--out", str(tmp_path), "--resume", "--epochs", "20")
 
 
+def test_a_resumed_run_is_checked_with_its_own_batch_not_with_the_default(tmp_path):
+    started = parse("--name", "a", "--out", str(tmp_path), "--batch", "48", "--devices", "2")
+    save_options(started)
+    again = parse("--name", "a", "--out", str(tmp_path), "--resume", "--devices", "3")
+    assert again == replace(started, devices=3)
+    with pytest.raises(UsageError, match="--batch 48 cannot be shared by 5"):
+        parse("--name", "a", "--out", str(tmp_path), "--resume", "--devices", "5")
+    with pytest.raises(UsageError, match="give --name NAME"):
+        parse("--out", str(tmp_path), "--resume")
+
+
 def test_options_of_another_kind_of_run_are_refused(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "options.json").write_text('{"crop_size": 32}')
@@ -104,6 +115,8 @@ def test_a_full_disk_leaves_the_options_of_a_run_that_is_resumed(tmp_path, size_
 
 def test_filters_by_dash_or_comma():
     assert whole_numbers("16-32-64") == whole_numbers("16,32,64") == (16, 32, 64)
+    with pytest.raises(ValueError, match="invalid literal"):
+        whole_numbers("16-")
 
 
 def test_network_options_change_the_preset():
@@ -115,11 +128,17 @@ def test_network_options_change_the_preset():
 
 def test_a_config_file_stands_between_flags_and_defaults(tmp_path):
     file = tmp_path / "run.toml"
-    with pytest.raises(ValueError, match="invalid literal"):
-        whole_numbers("16-")
     file.write_text("epochs = 7\nfilters = [8, 16]\nweight-decay = 0.5\nlr = 1\n")
     options = parse("--name", "a", "--out", str(tmp_path), "--config", str(file), "--epochs", "3")
     assert (options.epochs, options.filters, options.weight_decay, options.lr) == (3, (8, 16), 0.5, 1.0)
+
+
+def test_empty_filters_of_a_config_file_leave_the_network_as_it_is(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("filters = []\nfreeze = []\n")
+    options = parse("--name", "a", "--out", str(tmp_path), "--config", str(file))
+    assert (options.filters, options.freeze) == ((), ())
+    assert parse("--name", "a", "--out", str(tmp_path), "--filters", "") == options
 
 
 @pytest.mark.parametrize(
@@ -133,14 +152,6 @@ def test_a_config_file_stands_between_flags_and_defaults(tmp_path):
     ],
 )
 def test_config_files_that_cannot_be(tmp_path, text, error, message):
-def test_empty_filters_of_a_config_file_leave_the_network_as_it_is(tmp_path):
-    file = tmp_path / "run.toml"
-    file.write_text("filters = []\nfreeze = []\n")
-    options = parse("--name", "a", "--out", str(tmp_path), "--config", str(file))
-    assert (options.filters, options.freeze) == ((), ())
-    assert parse("--name", "a", "--out", str(tmp_path), "--filters", "") == options
-
-
     file = tmp_path / "run.toml"
     file.write_text(text)
     with pytest.raises(error, match=message):

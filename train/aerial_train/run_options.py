@@ -55,17 +55,22 @@ def options_from(args: argparse.Namespace, options: type[Options], *, is_new_run
     flags = {item.name: getattr(args, item.name) for item in fields(options) if hasattr(args, item.name)}
     if args.config is not None:
         flags = read_config(args.config, options) | flags
+    if getattr(args, "resume", False):
+        return _resumed(flags, options)
     given = checked(options(**_recipe_options(options, flags) | flags))
-    if not getattr(args, "resume", False):
-        if is_new_run and given.run_dir.exists() and is_main_process():
-            raise UsageError(f"the run {given.run_dir} exists; give another --name, or --resume to go on with it")
-        return given
-    saved = saved_options(given.run_dir, options)
+    if is_new_run and given.run_dir.exists() and is_main_process():
+        raise UsageError(f"the run {given.run_dir} exists; give another --name, or --resume to go on with it")
+    return given
+
+
+def _resumed(flags: dict[str, Any], options: type[Options]) -> Options:
+    """Return the options of an interrupted run, with those of `flags` that may differ."""
+    # Of what is given only the place is looked at: that many devices must share the run's batch, not the default one.
+    run_dir = checked(options(**{name: flags[name] for name in ("name", "out") if name in flags})).run_dir
+    saved = saved_options(run_dir, options)
     for name, value in flags.items():
         if name not in FREE_WHEN_RESUMED and value != getattr(saved, name):
-            raise UsageError(
-                f"{given.run_dir} was started with another {flag_of(name)}; leave it out, or begin a new run"
-            )
+            raise UsageError(f"{run_dir} was started with another {flag_of(name)}; leave it out, or begin a new run")
     free = {name: flags[name] for name in FREE_WHEN_RESUMED if name in flags}
     return checked(replace(saved, **free))
 
