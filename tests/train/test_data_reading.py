@@ -1,5 +1,6 @@
 """Real photos with labels of any format: the same label reads the same, and what is wrong is named."""
 
+import json
 import struct
 import zlib
 
@@ -70,6 +71,25 @@ def test_coco_attributes_go_before_categories_and_crowds_are_ignored(tmp_path, p
     assert two.box == Box(1, 2, 11, 9)
     assert crowd.ignored and ignored.ignored and ignored.box == Box(50, 40, 30, 20)
     assert found.unread == ("colour",) and found.photos[0].source == "monday" and not found.photos[0].complete
+
+
+def test_coco_ids_may_be_text_or_numbers(tmp_path, photo_kit):
+    star = SUAS.head("shape").classes.index("star")
+    rows = [{"bbox": [50, 40, 30, 20], "image_id": image, "category_id": category}
+            for image, category in (("3", "7"), (3, 7.0), (3.0, 7))]  # fmt: skip
+    for number in (3, "3"):
+        path = photo_kit.coco_of(tmp_path / "c", rows, [{"id": "7", "name": "star"}], id=number)
+        assert [target.labels["shape"] for target in read_photos(path, SUAS).photos[0].targets] == [star] * 3
+
+
+@pytest.mark.parametrize("what", ["images", "categories"])
+def test_coco_with_two_of_one_id_is_refused(tmp_path, photo_kit, what):
+    path = photo_kit.coco_of(tmp_path / "c", [{"bbox": [50, 40, 30, 20]}])
+    coco = json.loads(path.read_text())
+    coco[what].append({**coco[what][0], "file_name": "b_1.png", "name": "star"})
+    path.write_text(json.dumps(coco))
+    with pytest.raises(InputError, match=rf"two of `{what}` have the id [37];"):
+        read_photos(path, SUAS)
 
 
 @pytest.mark.parametrize(

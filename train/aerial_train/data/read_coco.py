@@ -32,13 +32,14 @@ def read_coco(content: Any, path: Path, space: LabelSpace) -> PhotoSet:
 
 
 def _photo_set(coco: dict[str, Any], path: Path, space: LabelSpace) -> PhotoSet:
-    categories = _Categories({row["id"]: str(row["name"]) for row in coco["categories"]}, path, space)
-    targets: dict[Any, list[PhotoTarget]] = {row["id"]: [] for row in coco["images"]}
+    names = {number: str(row["name"]) for number, row in _by_id(coco["categories"], "categories", path).items()}
+    categories, images = _Categories(names, path, space), _by_id(coco["images"], "images", path)
+    targets: dict[str, list[PhotoTarget]] = {number: [] for number in images}
     unread: set[str] = set()
     for row in coco["annotations"]:
-        where = f"{path}: annotation {row.get('id')}"
-        if row["image_id"] not in targets:
-            raise InputError(f"{where} belongs to the image {row['image_id']}, which is not in `images`")
+        where, image = f"{path}: annotation {row.get('id')}", _number(row["image_id"])
+        if image not in targets:
+            raise InputError(f"{where} belongs to the image {image}, which is not in `images`")
         attributes = row.get("attributes") or {}
         targets[row["image_id"]].append(_target(row, categories.labels_of(row, attributes), attributes, space, where))
         unread |= set(attributes) - OTHER_KEYS
@@ -48,16 +49,33 @@ def _photo_set(coco: dict[str, Any], path: Path, space: LabelSpace) -> PhotoSet:
     return PhotoSet(path, space, tuple(photos), tuple(sorted(unread - set(questions(space)))))
 
 
+def _by_id(rows: Any, what: str, path: Path) -> dict[str, dict[str, Any]]:
+    """Return id -> row. Raises InputError where two share one, as in files that were put together: whose annotations
+    would be whose?"""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if found.setdefault(_number(row["id"]), row) != row:
+            raise InputError(
+                f"{path}: two of `{what}` have the id {row['id']}; give each its own, or train on each file"
+            )
+    return found
+
+
+def _number(value: Any) -> str:
+    """Return an id as text: tools write 12, 12.0 and "12" for the same one."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 class _Categories:
     """The categories' names as labels. A name that says nothing is forgiven where the attributes answer."""
 
-    def __init__(self, names: dict[int, str], path: Path, space: LabelSpace) -> None:
+    def __init__(self, names: dict[str, str], path: Path, space: LabelSpace) -> None:
         self.names, self.path, self.space = names, path, space
-        self.read: dict[int, dict[str, int] | InputError] = {}
+        self.read: dict[str, dict[str, int] | InputError] = {}
 
     def labels_of(self, row: dict[str, Any], attributes: dict[str, Any]) -> dict[str, int]:
         """Return head -> class index that an annotation's category gives. Raises InputError."""
-        number = row["category_id"]
+        number = _number(row["category_id"])
         if number not in self.read:
             if number not in self.names:
                 raise InputError(f"{self.path}: annotations name the category {number}, which is not in `categories`")
