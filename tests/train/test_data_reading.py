@@ -82,6 +82,23 @@ def test_coco_ids_may_be_text_or_numbers(tmp_path, photo_kit):
         assert [target.labels["shape"] for target in read_photos(path, SUAS).photos[0].targets] == [star] * 3
 
 
+@pytest.mark.parametrize(("word", "said"), [("0", False), ("false", False), ("", False), ("True", True), ("1", True)])
+def test_true_and_false_may_be_text(tmp_path, photo_kit, word, said):
+    row = {"bbox": [50, 40, 30, 20], "iscrowd": word, "attributes": {"truncated": word, "occluded": word}}
+    photo = read_photos(photo_kit.coco_of(tmp_path / "c", [row], complete=word), SUAS).photos[0]
+    listed = {"image": "a.png", "width": 9, "height": 9, "complete": word}
+    target = {"x": 1, "y": 1, "w": 5, "h": 5, "truncated": word, "ignored": word}
+    (tmp_path / "labels.json").write_text(json.dumps([{**listed, "targets": [target]}]))
+    for found in (photo, read_photos(tmp_path, SUAS).photos[0]):
+        assert (found.complete, found.targets[0].truncated, found.targets[0].ignored) == (said, said, said)
+
+
+def test_what_is_neither_true_nor_false_is_named(tmp_path, photo_kit):
+    row = {"bbox": [50, 40, 30, 20], "attributes": {"truncated": "maybe"}}
+    with pytest.raises(InputError, match="annotation 1: truncated is 'maybe'; write true or false"):
+        read_photos(photo_kit.coco_of(tmp_path / "c", [row]), SUAS)
+
+
 @pytest.mark.parametrize("what", ["images", "categories"])
 def test_coco_with_two_of_one_id_is_refused(tmp_path, photo_kit, what):
     path = photo_kit.coco_of(tmp_path / "c", [{"bbox": [50, 40, 30, 20]}])

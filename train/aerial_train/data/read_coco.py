@@ -10,7 +10,7 @@ import numpy as np
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import F32, Box
 from aerial_runtime.errors import InputError
-from aerial_train.data.labels import OTHER_KEYS, questions, read_attributes, read_category
+from aerial_train.data.labels import OTHER_KEYS, is_set, questions, read_attributes, read_category
 from aerial_train.data.photos import Photo, PhotoSet, PhotoTarget, given_split, outward_box
 from aerial_train.data.splits import source_of
 from aerial_train.scenes.target import UNKNOWN
@@ -41,9 +41,9 @@ def _photo_set(coco: dict[str, Any], path: Path, space: LabelSpace) -> PhotoSet:
         if image not in targets:
             raise InputError(f"{where} belongs to the image {image}, which is not in `images`")
         attributes = row.get("attributes") or {}
-        targets[row["image_id"]].append(_target(row, categories.labels_of(row, attributes), attributes, space, where))
+        targets[image].append(_target(row, categories.labels_of(row, attributes), attributes, space, where))
         unread |= set(attributes) - OTHER_KEYS
-    photos = [_photo(row, path.parent, targets[row["id"]]) for row in coco["images"]]
+    photos = [_photo(row, path.parent, targets[number]) for number, row in images.items()]
     if not photos:
         raise InputError(f"{path} names no images; there is nothing to learn from")
     return PhotoSet(path, space, tuple(photos), tuple(sorted(unread - set(questions(space)))))
@@ -95,13 +95,16 @@ def _target(
     row: dict[str, Any], category: dict[str, int], attributes: dict[str, Any], space: LabelSpace, where: str
 ) -> PhotoTarget:
     reading = read_attributes(attributes, space, where)
-    polygons = _polygons(row.get("segmentation") or [], bool(row.get("iscrowd")), where)
+    crowd = is_set(row.get("iscrowd"), f"{where}: iscrowd")
+    polygons = _polygons(row.get("segmentation") or [], crowd, where)
     return PhotoTarget(
         box=_box(row.get("bbox"), polygons, where),
         labels={name: index if index != UNKNOWN else category[name] for name, index in reading.labels.items()},
         degrees=reading.degrees,
-        truncated=bool(attributes.get("truncated", row.get("truncated"))),
-        ignored=bool(row.get("iscrowd") or row.get("ignore") or attributes.get("ignored") or attributes.get("ignore")),
+        truncated=is_set(attributes.get("truncated", row.get("truncated")), f"{where}: truncated"),
+        ignored=crowd
+        or is_set(row.get("ignore"), f"{where}: ignore")
+        or any(is_set(attributes.get(key), f"{where}: {key}") for key in ("ignored", "ignore")),
         polygons=polygons,
     )
 
@@ -142,7 +145,7 @@ def _photo(row: dict[str, Any], folder: Path, targets: list[PhotoTarget]) -> Pho
         height=int(row["height"]),
         source=str(row.get("source") or source_of(name)),
         targets=tuple(targets),
-        complete=bool(row.get("complete", True)),
+        complete=is_set(row.get("complete", True), f"{name}: complete"),
         split=given_split(row.get("split"), name),
         mask_path=next((mask for mask in masks if mask.is_file()), None),
     )

@@ -8,7 +8,7 @@ from typing import Any
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import Box
 from aerial_runtime.errors import InputError
-from aerial_train.data.labels import OTHER_KEYS, questions, read_attributes
+from aerial_train.data.labels import OTHER_KEYS, is_set, questions, read_attributes
 from aerial_train.data.photos import Photo, PhotoSet, PhotoTarget, given_split, outward_box, picture_size
 from aerial_train.data.splits import source_of
 
@@ -48,12 +48,13 @@ def _photo(row: dict[str, Any], folder: Path, space: LabelSpace, unread: set[str
     split = given_split(row.get("split"), name)
     if is_crop:
         reading = read_attributes(row, space, name)
-        targets = [PhotoTarget(Box(0, 0, width, height), reading.labels, reading.degrees, bool(row.get("truncated")))]
+        truncated = is_set(row.get("truncated"), f"{name}: truncated")
+        targets = [PhotoTarget(Box(0, 0, width, height), reading.labels, reading.degrees, truncated)]
         unread |= set(row) - PICTURE_KEYS - OTHER_KEYS
     else:
         targets = [_target(target, space, f"{name}: target {k}", unread) for k, target in enumerate(row["targets"])]
     source = str(row.get("source") or row.get("source_repo") or source_of(name))
-    complete = bool(row.get("complete", True))
+    complete = is_set(row.get("complete", True), f"{name}: complete")
     return Photo(path, name, width, height, source, tuple(targets), complete, split, is_crop=is_crop)
 
 
@@ -62,5 +63,6 @@ def _target(row: dict[str, Any], space: LabelSpace, where: str, unread: set[str]
     reading = read_attributes(row, space, where)
     unread |= set(row) - OTHER_KEYS - set(BOX_KEYS)
     box = outward_box(x, y, x + width, y + height)
-    ignored = bool(row.get("ignored") or row.get("ignore"))
-    return PhotoTarget(box, reading.labels, reading.degrees, bool(row.get("truncated")), ignored)
+    ignored = any(is_set(row.get(key), f"{where}: {key}") for key in ("ignored", "ignore"))
+    truncated = is_set(row.get("truncated"), f"{where}: truncated")
+    return PhotoTarget(box, reading.labels, reading.degrees, truncated, ignored)
