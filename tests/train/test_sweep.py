@@ -13,7 +13,7 @@ import optuna
 import pytest
 import torch
 
-from aerial_runtime.errors import AerialError, UsageError
+from aerial_runtime.errors import AerialError, InputError, ResourceError, UsageError
 from aerial_train import sweep
 from aerial_train.cli import main
 from aerial_train.fit import Outcome
@@ -126,6 +126,21 @@ def test_options_that_cannot_be_fail_alone(base, no_training, monkeypatch, kind)
     trials = study_of(base).trials
     assert [trial.state.name for trial in trials] == ["FAIL", "FAIL"]
     assert trials[0].user_attrs[sweep.REASON] == "this network cannot be built"
+
+
+@pytest.mark.parametrize("kind", [InputError, ResourceError])
+def test_what_no_options_mend_ends_the_sweep_and_costs_no_trial(base, no_training, monkeypatch, kind):
+    with monkeypatch.context() as patched:
+
+        def refuse(options):
+            raise kind("no such folder")
+
+        patched.setattr(sweep, "make_job", refuse)
+        with pytest.raises(kind, match="no such folder"):
+            work(base, 2)
+    assert no_training == []
+    assert work(base, 2) == 0
+    assert [name for name, _ in no_training] == ["trial-0000", "trial-0002"]
 
 
 def test_numbers_that_cannot_be_fail_alone(base, no_training):

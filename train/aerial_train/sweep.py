@@ -24,7 +24,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from aerial_runtime.errors import AerialError, ResourceError, UsageError, run_command
+from aerial_runtime.errors import AerialError, InputError, ResourceError, UsageError, run_command
 from aerial_train.callbacks import KeepModels
 from aerial_train.fit import run_training
 from aerial_train.options import FitOptions, checked
@@ -102,7 +102,10 @@ def open_study(base: FitOptions, storage: str, *, prune: bool) -> optuna.Study:
 def work_on_study(
     task: str, base: FitOptions, dimensions: Sequence[Dimension], storage: str, trials: int, prune: bool
 ) -> int:
-    """Run trials until the study has `trials` of them; return 0, or 130 or 143 where a signal interrupted it."""
+    """Run trials until the study has `trials` of them; return 0, or 130 or 143 where a signal interrupted it.
+
+    Raises InputError or ResourceError for data that cannot be read or a disk that is full: the trial is given back.
+    """
     study = open_study(base, storage, prune=prune)
     _free_orphans(study)
     while sum(map(_counts, study.get_trials(deepcopy=False))) < trials:
@@ -126,6 +129,9 @@ def work_on_study(
             study.tell(trial, state=TrialState.PRUNED)
             print(f"{name}: ended early, the others were better at this point", flush=True)
             continue
+        except (InputError, ResourceError):  # a folder, a file, a disk: other options would fare no better
+            _give_back(study, trial.number)
+            raise
         except (AerialError, torch.cuda.OutOfMemoryError) as error:  # these options cannot be: the next ones may
             trial.set_user_attr(REASON, str(error))
             study.tell(trial, state=TrialState.FAIL)
