@@ -1,6 +1,6 @@
 import pytest
 
-from aerial_runtime.errors import UsageError
+from aerial_runtime.errors import CheckError, UsageError
 from aerial_train.checkpoint import load_checkpoint
 from aerial_train.classifier import ClassifierConfig
 from aerial_train.fit import Job, fit
@@ -44,6 +44,13 @@ def test_learned_weights_move_and_stay_out_of_the_model(tmp_path, colour_crops, 
     kept = load_checkpoint(tmp_path / "run" / "last.pt")
     assert not any("log_variances" in name for name in kept.network.state_dict())
     assert kept.card.training["options"]["class_weights"] == "kind:red=3"
+
+
+def test_a_training_that_has_diverged_ends_and_says_so(tmp_path, colour_crops):
+    given = options(tmp_path, epochs=50, images_per_epoch=64, lr=1e30, clip=0.0, warm_up=0.0, schedule="constant")
+    with pytest.raises(CheckError, match=r"in epoch \d+ the weights became NaN.*nothing was kept.*lower --lr"):
+        train_classifier(given, colour_crops(), colour_crops(seed=1))
+    assert not (tmp_path / "run" / "last.pt").exists()
 
 
 def test_pictures_and_confusion_matrices_for_tensorboard(tmp_path, colour_crops):

@@ -22,6 +22,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from aerial_runtime.contract import U8
+from aerial_runtime.errors import CheckError
 from aerial_train.checkpoint import save_checkpoint, write_content
 from aerial_train.feed import Batch
 from aerial_train.options import FitOptions
@@ -72,6 +73,18 @@ class KeepModels(Callback):
         """Start the clock."""
         self._started_ns = time.monotonic_ns()
         self._steps_before = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise CheckError for weights that are no numbers: they never will be again, whatever is still learnt."""
+        assert isinstance(pl_module, Task)
+        if all(bool(tensor.isfinite().all()) for tensor in pl_module.network.state_dict().values()):
+            return
+        best = pl_module.options.run_dir / "best.pt"
+        kept = f"{best} is of an epoch before" if best.exists() else "nothing was kept"
+        raise CheckError(
+            f"the training has diverged: in epoch {trainer.current_epoch + 1} the weights became NaN or infinite, and "
+            f"{kept}; begin a new run with a lower --lr, aerial-train find-lr names one"
+        )
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score and keep."""
