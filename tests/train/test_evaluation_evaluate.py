@@ -16,6 +16,8 @@ from aerial_train import data as data_package
 from aerial_train.checkpoint import classifier_tensors, load_checkpoint, save_checkpoint
 from aerial_train.classifier import Classifier, ClassifierConfig
 from aerial_train.cli import main
+from aerial_train.data.reading import read_photos
+from aerial_train.data.splits import VAL_SHARE, with_splits
 from aerial_train.evaluation.evaluate import add_arguments, evaluate_segmenter
 from aerial_train.evaluation.sources import open_source
 from aerial_train.torch_backend import open_model
@@ -197,6 +199,35 @@ def test_what_is_held_out_is_what_is_measured(tmp_path, kit, checkpoint, capsys)
     assert main(["evaluate", str(checkpoint), str(data), "--split", "all", "--write"]) == 0
     said = capsys.readouterr().out
     assert "72 crops, 72 targets" in said and "if it has, give --split val" in said
+
+
+def with_seed(checkpoint, seed):
+    start = load_checkpoint(checkpoint)
+    path = checkpoint.with_name(f"of-seed-{seed}.pt")
+    save_checkpoint(path, start.network, msgspec.structs.replace(start.card, training={"seed": seed}))
+    return path
+
+
+def test_photos_are_divided_as_by_the_training(tmp_path, checkpoint, capsys):
+    data = write_crops(tmp_path / "crops", ["plain", "pink", "orange"] * 24)
+    rows = json.loads((data / "labels.json").read_text())
+    (data / "labels.json").write_text(json.dumps([{**row, "source": f"s{k // 3}"} for k, row in enumerate(rows)]))
+    seven, five = with_seed(checkpoint, 7), with_seed(checkpoint, 5)
+
+    def seed_of(*words):
+        assert main(["evaluate", str(seven), str(data), "--write", *words]) == 0
+        return load_checkpoint(seven).card.training["evaluated"]["seed"]
+
+    assert [seed_of("--split", "val"), seed_of("--split", "val", "--seed", "2"), seed_of()] == ["7", "2", "0"]
+    held_out = {photo.source for photo in with_splits(read_photos(data, load_checkpoint(seven).card.label_space).photos,
+                                                      VAL_SHARE, 7, "") if photo.split == "val"}  # fmt: skip
+    capsys.readouterr()
+    assert main(["evaluate", str(seven), str(data), "--split", "val"]) == 0
+    assert f"measured on {3 * len(held_out)} pictures" in capsys.readouterr().out
+    assert main(["compare", str(seven), str(five), str(data), "--split", "val"]) == 3
+    assert "by the seeds 5 and 7" in capsys.readouterr().err
+    assert main(["compare", str(seven), str(five), str(data), "--split", "val", "--seed", "5"]) == 0
+    assert main(["compare", str(seven), str(five), str(data)]) == 0
 
 
 def test_count_takes_the_first(tmp_path, kit, tiny_models, capsys):

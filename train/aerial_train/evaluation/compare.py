@@ -20,6 +20,7 @@ from aerial_train.evaluation.objects import SIZE_EDGES_PX, find_objects
 from aerial_train.evaluation.sources import (
     add_data_arguments,
     check_data_arguments,
+    choose_seed,
     joint_provenance,
     open_source,
 )
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     check_data_arguments(args)
     with open_model(args.a, args.device, args.threads) as a, open_model(args.b, args.device, args.threads) as b:
         _check_pair(args, a, b)
+        choose_seed(args, a.card, b.card)  # one for both
         if a.card.kind == "segmenter":
             _compare_segmenters(args, a, b)
         else:

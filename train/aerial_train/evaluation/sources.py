@@ -46,7 +46,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "all; of `scenes` val: the scenes that a training with the same --seed is held to)")  # fmt: skip
     add("--recipe", default="flight", metavar="RECIPE", help="what `scenes` hold: flight, r256, r32 (flight)")
     add("--backgrounds", type=Path, metavar="DIR", help="folder of photos under `scenes`; procedural terrain without")
-    add("--seed", type=int, default=0, metavar="N", help="of `scenes`, and of which sources are held out (0)")
+    add("--seed", type=int, metavar="N", help="of `scenes` (0), and of which sources are held out (the training's)")
     add("--label-space", metavar="L", help="class tables of DATA: a file or a shipped name (the model's own)")
     add_run_arguments(parser)
     add("--pictures", type=int, default=24, metavar="N", help="pictures in each list of the report (24)")
@@ -72,8 +72,8 @@ def check_data_arguments(args: argparse.Namespace) -> None:
     check_run_arguments(args)
     if args.count is not None and args.count < 1:
         raise UsageError(f"--count must be at least 1, is {args.count}")
-    if args.seed < 0 or args.pictures < 0:
-        raise UsageError(f"--seed and --pictures cannot be negative, they are {args.seed} and {args.pictures}")
+    if (args.seed or 0) < 0 or args.pictures < 0:
+        raise UsageError(f"--seed and --pictures cannot be negative, they are {args.seed or 0} and {args.pictures}")
     if args.data != SCENES and not Path(args.data).exists():
         if "=" in args.data or "," in args.data:
             raise UsageError(f"a model is measured on one kind of data at a time, not on the mixture {args.data!r}")
@@ -99,8 +99,28 @@ def check_engine_arguments(args: argparse.Namespace) -> None:
         raise UsageError(f"--threads must be at least 1, is {args.threads}")
 
 
+def choose_seed(args: argparse.Namespace, *cards: ModelCard) -> None:
+    """Set --seed where none is given: that of the models' training, by which it has divided photos, else 0.
+
+    Raises InputError where each model has held out something else of DATA.
+    """
+    if args.seed is not None:
+        return
+    args.seed = 0
+    if args.data == SCENES or args.split in (None, "all"):
+        return
+    seeds = sorted({int(card.training.get("seed", 0)) for card in cards})
+    if len(seeds) > 1 and own_split(Path(args.data), cards[0].label_space) == "all":
+        raise InputError(
+            f"the trainings of these models divided {args.data} by the seeds {' and '.join(map(str, seeds))}, so each "
+            "has learnt what the other held out; compare them on other data, or give the --seed to divide it by"
+        )
+    args.seed = seeds[0]
+
+
 def open_source(args: argparse.Namespace, card: ModelCard) -> Source:
     """Open DATA for a model of this card. Raises InputError, UsageError."""
+    choose_seed(args, card)
     space = load_label_space(args.label_space) if args.label_space is not None else card.label_space
     if card.kind == "classifier" and space != card.label_space:
         raise InputError(
