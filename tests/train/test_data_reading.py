@@ -167,6 +167,23 @@ def test_label_lists_that_are_wrong_are_named(tmp_path, content, named):
         read_photos(tmp_path, SUAS)
 
 
+def test_a_frame_in_several_rows_is_refused(tmp_path, photo_kit):
+    target = {"x": 1, "y": 1, "w": 5, "h": 5}
+    row = {"image": "a.png", "width": 9, "height": 9, "targets": [target]}
+    (tmp_path / "labels.json").write_text(json.dumps([row, {**row, "targets": [{**target, "x": 3}]}]))
+    with pytest.raises(InputError, match=r"a\.png is listed 2 times; list each picture once, with all its targets"):
+        read_photos(tmp_path, SUAS)
+    path = photo_kit.coco_of(tmp_path / "c", [{"bbox": [50, 40, 30, 20]}])
+    coco = json.loads(path.read_text())
+    coco["images"].append({**coco["images"][0], "id": 4})
+    path.write_text(json.dumps(coco))
+    with pytest.raises(InputError, match=r"a_1\.png is listed 2 times"):
+        read_photos(path, SUAS)
+    crop = {"image": "a.png", "width": 9, "height": 9, "shape": "star"}
+    (tmp_path / "labels.json").write_text(json.dumps([crop, crop]))
+    assert len(read_photos(tmp_path, SUAS).photos) == 2
+
+
 def test_folders_without_labels_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"neither labels.json nor"):
         read_photos(tmp_path, SUAS)

@@ -70,10 +70,8 @@ def _copy(file: Path, to: Path) -> None:
 
 
 def _check_names(photos: Sequence[Photo], path: Path) -> None:
-    """Raise InputError for names that would be written over one another, or outside the new folder."""
-    for name, times in Counter(photo.name for photo in photos).items():
-        if times > 1:
-            raise InputError(f"{path}: {name} is listed {times} times; list each picture once")
+    """Raise InputError for names that would be written outside the new folder."""
+    for name in (photo.name for photo in photos):
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise InputError(f"{path}: {name} lies outside its folder; give names inside the folder of the labels")
 

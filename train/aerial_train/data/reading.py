@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -36,4 +37,16 @@ def read_photos(path: Path, space: LabelSpace) -> PhotoSet:
         raise InputError(f"cannot read {path} ({error.strerror}); give a dataset's path, or `scenes`") from error
     except DECODE_ERRORS as error:
         raise InputError(f"{path} is not JSON ({error}); give COCO JSON or a label list") from error
-    return read_label_list(content, path, space) if isinstance(content, list) else read_coco(content, path, space)
+    photos = read_label_list(content, path, space) if isinstance(content, list) else read_coco(content, path, space)
+    _check_listed_once(photos)
+    return photos
+
+
+def _check_listed_once(found: PhotoSet) -> None:
+    """Raise InputError for a frame in several rows, a target in each: the others would be taken for ground."""
+    times = Counter(photo.path for photo in found.photos if not photo.is_crop)
+    for picture, number in times.items():
+        if number > 1:
+            raise InputError(
+                f"{found.path}: {picture.name} is listed {number} times; list each picture once, with all its targets"
+            )
