@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from aerial_train import cli
@@ -30,6 +31,17 @@ def test_what_is_frozen_does_not_learn():
     bench.step(bench.take(job.train.batch(0, range(8))))
     frozen, learnt = (list(map(torch.equal, *pair)) for pair in zip(parts, before, strict=True))
     assert all(frozen) and not any(learnt)
+
+
+@pytest.mark.parametrize(("precision", "seen"), [("bf16", torch.bfloat16), ("32", torch.float32)])
+def test_it_computes_in_the_precision_of_the_training(precision, seen):
+    job = make_job(ClassifierOptions(name="x", filters=(8, 16), blocks=1, crop_size=32, batch=8, accelerator="cpu",
+                                     threads=1, precision=precision))  # fmt: skip
+    bench, found = Bench(job.task), set()
+    job.task.network.stem.register_forward_hook(lambda _module, _inputs, output: found.add(output.dtype))
+    batch = bench.take(job.train.batch(0, range(8)))
+    assert bench.step(batch) > 0 and bench.score(batch) >= 0
+    assert found == {seen}
 
 
 def test_bad_requests(capsys):
