@@ -49,6 +49,16 @@ def test_stages_keep_their_shares_of_the_rate(tmp_path, monkeypatch):
     np.testing.assert_allclose(first / 1e-4, last, rtol=1e-6)
 
 
+def test_a_loss_under_zero_has_not_diverged(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    losses = [8.0 - step for step in range(10)] + [4.0] * 5 + [25.0] * 5  # falls to -1, rises, diverges
+    seen = iter(losses)
+    monkeypatch.setattr(Bench, "step", lambda _bench, _batch: next(seen))
+    assert cli.main(["find-lr", "classifier", *SMALL, "--batch", "4", "--learned-weights", "--steps", "20"]) == 0
+    assert "loss 25.0000: diverged" in capsys.readouterr().out
+    assert len(list(seen)) == 4
+
+
 def test_bad_requests(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["find-lr", "classifier", *SMALL, "--steps", "3"]) == 2

@@ -18,7 +18,7 @@ from aerial_train.run_options import options_from
 from aerial_train.tasks import OPTIONS, add_task_arguments, make_job
 
 SMOOTHING: Final = 0.9  # of the running mean of the loss
-DIVERGED: Final = 3.0  # times the lowest loss
+DIVERGED: Final = 2.0  # times the first loss above the lowest, which with --learned-weights may be under 0
 LINES: Final = 20
 
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         rates.append(rate)
         if step % (args.steps // LINES) == 0:
             print(f"  lr {rate:9.2e}  loss {losses[-1]:.4f}", flush=True)
-        if not np.isfinite(losses[-1]) or losses[-1] > DIVERGED * min(losses):
+        if not np.isfinite(losses[-1]) or losses[-1] - min(losses) > DIVERGED * losses[0]:
             print(f"  lr {rate:9.2e}  loss {losses[-1]:.4f}: diverged")
             break
     smooth, found = steepest_fall(rates, losses)
