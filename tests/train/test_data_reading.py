@@ -152,6 +152,10 @@ def test_yolo_that_is_wrong_is_named(tmp_path, lines, names, named, photo_kit):
         ("{", "not JSON"),
         ('[{"image": "a.png", "width": 9, "height": 9, "targets": [{"x": 1}]}]', "not a label list"),
         ('[{"image": "a.png", "width": 9, "height": 9, "targets": [], "split": "test"}]', "'test'"),
+        (
+            '[{"image": "a.png", "width": 9, "height": 9, "x": 1, "y": 1, "w": 2, "h": 2, "shape": "star"}]',
+            "a.png has a box but no `targets`; write {image, targets:",
+        ),
         ('[{"image": "none.png", "targets": []}]', r"none\.png"),
         ('[{"image": "größe.png", "targets": []}]', "not JSON"),  # written here in another coding than UTF-8
         ("[" * 100_000, "not JSON"),

@@ -47,6 +47,8 @@ def _photo(row: dict[str, Any], folder: Path, space: LabelSpace, unread: set[str
     width, height = (int(row["width"]), int(row["height"])) if known else picture_size(path)
     split = given_split(row.get("split"), name)
     if is_crop:
+        if set(BOX_KEYS) <= set(row):  # a table's row: the picture is not the target, but holds it
+            raise InputError(f"{name} has a box but no `targets`; write {{image, targets: [{{x, y, w, h, ...}}]}}")
         reading = read_attributes(row, space, name)
         truncated = is_set(row.get("truncated"), f"{name}: truncated")
         targets = [PhotoTarget(Box(0, 0, width, height), reading.labels, reading.degrees, truncated)]
