@@ -49,6 +49,20 @@ def test_stages_keep_their_shares_of_the_rate(tmp_path, monkeypatch):
     np.testing.assert_allclose(first / 1e-4, last, rtol=1e-6)
 
 
+def test_a_step_accumulates_as_many_batches_as_that_of_the_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def step(_bench, *batches):
+        seen.append([batch["crops"] for batch in batches])
+        return 1 / len(seen)
+
+    monkeypatch.setattr(Bench, "step", step)
+    assert cli.main(["find-lr", "classifier", *SMALL, "--batch", "4", "--accumulate", "2", "--steps", "20"]) == 0
+    assert {len(batches) for batches in seen} == {2} and len(seen[0][0]) == 4
+    assert not np.array_equal(seen[0][0], seen[0][1]) and not np.array_equal(seen[0][1], seen[1][0])
+
+
 def test_a_loss_under_zero_has_not_diverged(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     losses = [8.0 - step for step in range(10)] + [4.0] * 5 + [25.0] * 5  # falls to -1, rises, diverges

@@ -44,6 +44,23 @@ def test_it_computes_in_the_precision_of_the_training(precision, seen):
     assert found == {seen}
 
 
+def test_batches_that_make_one_step_count_as_their_mean():
+    given = {"filters": (8, 16), "blocks": 1, "crop_size": 32, "batch": 8, "accelerator": "cpu", "threads": 1}
+    job = make_job(ClassifierOptions(name="x", optimizer="sgd", clip=0.0, freeze_norms=True, **given))
+    bench = Bench(job.task)
+    batch = bench.take(job.train.batch(0, range(8)))
+    before = {name: tensor.clone() for name, tensor in job.task.state_dict().items()}
+    losses, learnt = [], []
+    for batches in ((batch,), (batch, batch)):
+        job.task.load_state_dict(before)
+        bench.optimizer.state.clear()
+        losses.append(bench.step(*batches))
+        learnt.append(job.task.network.heads.weight.detach().clone())
+    assert losses[0] == pytest.approx(losses[1])
+    torch.testing.assert_close(*learnt)
+    assert not torch.equal(learnt[0], before["network.heads.weight"])
+
+
 def test_bad_requests(capsys):
     assert cli.main(["overfit", "classifier", *SMALL, "--steps", "0"]) == 2
     assert cli.main(["overfit", "classifier", *SMALL, "--at-least", "2"]) == 2

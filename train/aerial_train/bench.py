@@ -28,20 +28,23 @@ class Bench:
         moved: Batch = self.task.transfer_batch_to_device(as_tensors(batch), self.device, 0)
         return moved
 
-    def step(self, batch: Batch) -> float:
-        """Learn from a batch; return its loss before."""
+    def step(self, *batches: Batch) -> float:
+        """Learn from a batch, or from as many as --accumulate makes a step of; return their mean loss before."""
         self.task.train()
         self.optimizer.zero_grad()
-        with self._arithmetic():
-            loss = self.task.loss(batch)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        total = 0.0
+        for batch in batches:
+            with self._arithmetic():
+                loss = self.task.loss(batch) / len(batches)
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
         self._scaler.unscale_(self.optimizer)
         self.task.on_before_optimizer_step(self.optimizer)  # what --freeze names does not learn here either
         if self.task.options.clip:
             torch.nn.utils.clip_grad_norm_(self.task.parameters(), self.task.options.clip)
         self._scaler.step(self.optimizer)
         self._scaler.update()
-        return float(loss.detach())
+        return total
 
     def score(self, batch: Batch) -> float:
         """Return the score `best_by` of a batch."""

@@ -40,12 +40,13 @@ def run(args: argparse.Namespace) -> int:
     print(describe_device(options))
     job = make_job(options)
     bench, rates, losses = Bench(job.task), [], []
+    images = options.batch * options.accumulate  # of a step
     shares = [group["lr"] / options.lr for group in bench.optimizer.param_groups]  # by --lr-decay
     for step, rate in enumerate(np.geomspace(args.lowest, args.highest, args.steps).tolist()):
         for group, share in zip(bench.optimizer.param_groups, shares, strict=True):
             group["lr"] = rate * share
-        first = step * options.batch
-        losses.append(bench.step(bench.take(job.train.batch(0, range(first, first + options.batch)))))
+        starts = range(step * images, (step + 1) * images, options.batch)
+        losses.append(bench.step(*(bench.take(job.train.batch(0, range(k, k + options.batch))) for k in starts)))
         rates.append(rate)
         if step % (args.steps // LINES) == 0:
             print(f"  lr {rate:9.2e}  loss {losses[-1]:.4f}", flush=True)
