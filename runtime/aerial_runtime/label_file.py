@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +73,7 @@ def read_labels(path: Path) -> list[LabelledFrame]:
     """
     try:
         raw = msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]])
-        return [_frame_from_json(row) for row in raw]
+        frames = [_frame_from_json(row) for row in raw]
     except OSError as error:
         raise InputError(f"cannot read the labels {path} ({error.strerror}); check the path") from error
     except (*DECODE_ERRORS, KeyError, TypeError, ValueError) as error:
@@ -80,6 +81,19 @@ def read_labels(path: Path) -> list[LabelledFrame]:
             f"{path} is not a label file ({type(error).__name__}: {error}); it must be a JSON list of "
             "{image, targets: [{x, y, w, h, ...}]}"
         ) from error
+    for image, times in Counter(frame.image for frame in frames).items():
+        if times > 1:  # in each row the targets of the others would count as extras
+            raise InputError(f"{path}: {image} is listed {times} times; list each picture once, with all its targets")
+    return frames
+
+
+def is_set(value: Any, where: str) -> bool:
+    """Read true or false, also as text, which some tools write: "false" and "0" are false. Raises InputError."""
+    if not isinstance(value, str):
+        return bool(value)
+    if value.lower() not in ("", "0", "false", "1", "true"):
+        raise InputError(f"{where} is {value!r}; write true or false")
+    return value.lower() in ("1", "true")
 
 
 def _frame_from_json(row: dict[str, Any]) -> LabelledFrame:
@@ -89,13 +103,13 @@ def _frame_from_json(row: dict[str, Any]) -> LabelledFrame:
             y=int(target["y"]),
             w=int(target["w"]),
             h=int(target["h"]),
-            truncated=any(target.get(key) for key in UNSCORED),
+            truncated=any(is_set(target.get(key), f"{row['image']}: {key}") for key in UNSCORED),
             attributes={key: _word(value) for key, value in target.items() if key not in NOT_ATTRIBUTES},
             id=target["id"] if isinstance(target.get("id"), int) else None,
         )
         for target in row["targets"]
     ]
-    return LabelledFrame(str(row["image"]), boxes, bool(row.get("complete", True)))
+    return LabelledFrame(str(row["image"]), boxes, is_set(row.get("complete", True), f"{row['image']}: complete"))
 
 
 def _word(value: Any) -> str | None:

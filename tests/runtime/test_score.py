@@ -90,6 +90,25 @@ def test_labels_of_datasets_that_count_neither_way(tmp_path):
     assert not score.warnings
 
 
+def test_true_and_false_may_be_text(tmp_path):
+    file, place = tmp_path / "labels.json", {"x": 10, "y": 10, "w": 30, "h": 30}
+    targets = [{**place, "truncated": "false"}, {**place, "x": 60, "ignored": "1"}]
+    file.write_text(json.dumps([{"image": "a", "targets": targets, "complete": "false"}]))
+    (frame,) = read_labels(file)
+    assert [label.scored for label in frame.targets] == [True, False] and not frame.complete
+    file.write_text(json.dumps([{"image": "a", "targets": [{**place, "truncated": "perhaps"}]}]))
+    with pytest.raises(InputError, match="a: truncated is 'perhaps'; write true or false"):
+        read_labels(file)
+
+
+def test_a_picture_in_several_rows_is_refused(tmp_path):
+    """In each row the targets of the others would be extras."""
+    file, place = tmp_path / "labels.json", {"x": 10, "y": 10, "w": 30, "h": 30}
+    file.write_text(json.dumps([{"image": "a", "targets": [place]}, {"image": "a", "targets": [place | {"x": 60}]}]))
+    with pytest.raises(InputError, match="a is listed 2 times; list each picture once"):
+        read_labels(file)
+
+
 def test_labels_that_no_answer_can_match_are_told():
     label = LabelledBox(10, 10, 30, 30, attributes={"shape": "Star", "orientation": "north", "letter": "A"})
     (warning,) = score_one([label], target(10, 10, 30, 30, shape="star")).warnings

@@ -26,8 +26,10 @@ def test_a_loss_that_only_rises_suggests_nothing():
 
 def test_the_command_suggests_and_draws(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["find-lr", "classifier", *SMALL, "--steps", "60", "--lowest", "1e-4", "--plot", "c.png"]) == 0
-    assert "steepest fall at lr" in capsys.readouterr().out
+    words = ["--steps", "60", "--lowest", "1e-4", "--plot", "c.png", "--devices", "2"]
+    assert cli.main(["find-lr", "classifier", *SMALL, *words]) == 0
+    said = capsys.readouterr().out
+    assert "steepest fall at lr" in said and "processes" not in said  # one takes the batch of all
     assert cv2.imread("c.png") is not None
     assert not (tmp_path / "runs").exists()
 

@@ -36,6 +36,13 @@ def test_a_second_label_space_without_heading(tmp_path, colour_crops, pads):
     assert [(spec.name, spec.shape) for spec in card.outputs] == [("kind", ("crops", 3)), ("target", ("crops", 1))]
 
 
+def test_cards_hold_no_path_of_this_machine(tmp_path, colour_crops, pads):
+    given = options(tmp_path, label_space=str(tmp_path / "pads.json"), epochs=1, images_per_epoch=64)
+    assert train_classifier(given, colour_crops(pads), colour_crops(pads, seed=1)) == 0
+    training = load_checkpoint(tmp_path / "run" / "last.pt").card.training
+    assert training["options"]["label_space"] == "pads.json" and str(tmp_path) not in str(training)
+
+
 def test_learned_weights_move_and_stay_out_of_the_model(tmp_path, colour_crops, arrows):
     given = options(tmp_path, epochs=1, learned_weights=True, class_weights="kind:red=3", focal=1.0)
     job = Job(classifier_task(given, arrows), colour_crops(), colour_crops(seed=1))

@@ -6,6 +6,7 @@ Nothing is kept of the search but the curve that `--plot` asks for.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
     """Search, print what was found; return the exit code. Raises AerialError."""
     if args.steps < LINES or not 0 < args.lowest < args.highest:
         raise UsageError(f"--steps must be at least {LINES}, and --lowest between 0 and --highest")
-    options = options_from(args, OPTIONS[args.task], is_new_run=False)
+    # One process, which takes the batch of all: what would run on others is the same.
+    options = replace(options_from(args, OPTIONS[args.task], is_new_run=False), devices=1, nodes=1)
     print(describe_device(options))
     job = make_job(options)
     bench, rates, losses = Bench(job.task), [], []

@@ -158,7 +158,9 @@ def make_trainer(options: FitOptions, callbacks: Sequence[Callback]) -> pl.Train
 
 def training_facts(options: FitOptions) -> dict[str, Any]:
     """Return what a card says of how the model was made."""
-    given = asdict(options) | {name: Path(getattr(options, name)).name for name in ("backgrounds", "init")}
+    given = asdict(options) | {
+        name: Path(getattr(options, name)).name for name in ("backgrounds", "init", "label_space")
+    }
     for name in ("out", "workers", "threads", "logger"):
         del given[name]
     data = f"synthetic scenes, recipe {options.recipe}" if options.data == "scenes" else f"data {_names(options.data)}"

@@ -52,15 +52,6 @@ def read_attributes(attributes: Mapping[str, Any], space: LabelSpace, where: str
     return Reading(labels, _degrees(attributes, space, where))
 
 
-def is_set(value: Any, where: str) -> bool:
-    """Read true or false, also as text, which some tools write: "false" and "0" are false. Raises InputError."""
-    if not isinstance(value, str):
-        return bool(value)
-    if value.lower() not in ("", "0", "false", "1", "true"):
-        raise InputError(f"{where} is {value!r}; write true or false")
-    return value.lower() in ("1", "true")
-
-
 def _degrees(attributes: Mapping[str, Any], space: LabelSpace, where: str) -> float | None:
     """Read degrees, or a sector as its middle."""
     if space.heading is None:

@@ -10,7 +10,8 @@ import numpy as np
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import F32, Box
 from aerial_runtime.errors import InputError
-from aerial_train.data.labels import OTHER_KEYS, is_set, questions, read_attributes, read_category
+from aerial_runtime.label_file import is_set
+from aerial_train.data.labels import OTHER_KEYS, questions, read_attributes, read_category
 from aerial_train.data.photos import Photo, PhotoSet, PhotoTarget, given_split, outward_box
 from aerial_train.data.splits import source_of
 from aerial_train.scenes.target import UNKNOWN

@@ -8,7 +8,8 @@ from typing import Any
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import Box
 from aerial_runtime.errors import InputError
-from aerial_train.data.labels import OTHER_KEYS, is_set, questions, read_attributes
+from aerial_runtime.label_file import is_set
+from aerial_train.data.labels import OTHER_KEYS, questions, read_attributes
 from aerial_train.data.photos import Photo, PhotoSet, PhotoTarget, given_split, outward_box, picture_size
 from aerial_train.data.splits import source_of
 
