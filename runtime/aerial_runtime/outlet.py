@@ -162,8 +162,13 @@ class Outlet:
             self._recorder.message(topic, payload, message.sent_utc_ns)
 
     def close(self) -> None:
-        """Publish what is queued and the last health, in CLOSE_S at most. Raises what has ended the thread."""
+        """Publish what is queued and the last health. Raises what has ended the thread.
+
+        In CLOSE_S at most, but of `lossless` frames none is left behind: they are waited for until `stop` is set.
+        """
         self._closing.set()
+        while self._lossless and self._thread.is_alive() and not self._stop.is_set():
+            self._thread.join(POLL_S)
         self._thread.join(CLOSE_S)
         if self._thread.is_alive():  # a console that takes nothing holds it; it dies with the process
             self._monitor.count(unsent=self._late + self._queue.qsize() + 1)

@@ -181,6 +181,30 @@ def test_lossless_waits_until_stop(monkeypatch, monitor):
     assert monitor.look().unsent == 1
 
 
+def test_the_last_frames_of_files_are_waited_for_until_stop(monkeypatch, monitor):
+    """A pager that nobody scrolls, or pictures of 20 megapixels that become PNGs: what is queued takes its time."""
+    monkeypatch.setattr(outlet_module, "CLOSE_S", 0.05)
+    flown, gate, stop = [], threading.Event(), threading.Event()
+
+    def slow(message, result):
+        time.sleep(0.1)
+        flown.append(message.frame.index)
+
+    with Outlet("cam0", {}, None, None, monitor, lossless=True, on_message=[slow], stop=stop) as outlet:
+        for index in range(QUEUE_FRAMES):
+            outlet.put(frame(index), result(), 0)
+    assert flown == list(range(QUEUE_FRAMES))
+    assert monitor.look().unsent == 0
+
+    outlet = Outlet("cam0", {}, None, None, monitor, lossless=True, on_message=[lambda *_: gate.wait(10)], stop=stop)
+    with outlet:
+        outlet.put(frame(), result(), 0)
+        threading.Timer(0.2, stop.set).start()
+        start = time.monotonic()
+    assert 0.1 < time.monotonic() - start < 5
+    gate.set()
+
+
 @pytest.mark.parametrize("lossless", [False, True])
 def test_what_ends_the_thread_is_raised_where_the_flight_is(monkeypatch, monitor, lossless):
     monkeypatch.setattr(outlet_module, "PUT_S", 0.05)
