@@ -71,6 +71,18 @@ def test_the_newest_of_the_waiting_pictures(kernel):
         assert len(kernel.free) == 3  # every buffer went back
 
 
+def test_a_driver_that_counts_anew_has_lost_nothing(kernel):
+    """A loopback device whose writer has started again; after 2^32 pictures every driver."""
+    with open_source("/dev/video0") as source:
+        reader = iter(source)
+        indices = []
+        for sequence in (2**32 - 1, 1, 900, 0, 0, 1):
+            kernel.send(grey(126), sequence)
+            indices.append(next(reader).index)
+    assert indices == [0, 2, 901, 902, 903, 904]
+    assert source.dropped == 1 + 898
+
+
 def test_a_frame_owns_its_pixels(kernel):
     kernel.formats = {"BGR3": {(64, 48): [30]}}
     with open_source("0") as source:

@@ -73,7 +73,7 @@ class V4l2Camera(Source):
             with self._lock:
                 picture = self._newest() if not self._is_closed else None
                 if picture is not None:
-                    step = 1 if sequence is None else (picture.sequence - sequence) % 2**32 or 1
+                    step = 1 if sequence is None else _step(sequence, picture.sequence)
                     index, sequence = index + step, picture.sequence
                     self.dropped += step - 1
                     frame = self._frame(picture, index)
@@ -121,6 +121,12 @@ class V4l2Camera(Source):
             self._skip(f"frame {index} of {self._path} {error}")
             return None
         return Frame(image_bgr, f"{self.name}:{index}", index, now_utc_ns - (now_ns - mono_ns), mono_ns, encoded)
+
+
+def _step(before: int, now: int) -> int:
+    """Return by how much a driver's number has grown; one that went back has begun anew, and tells of no loss."""
+    step = (now - before) % 2**32  # the kernel's have 32 bits
+    return step if 0 < step < 2**31 else 1
 
 
 def _set_up(device: V4l2Device, path: Path, options: CameraOptions) -> Format:
