@@ -47,6 +47,20 @@ def test_frames_that_a_cut_video_lacks_are_counted_and_said(tmp_path, capsys):
     )
 
 
+def test_a_video_whose_sound_goes_on_lacks_no_frames(tmp_path, capsys):
+    """Matroska tells how long it lasts, sound included, and not how many frames there are."""
+    path = tmp_path / "flight.mkv"
+    write_video(path, 25)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\x44\x89\x88") + 3  # RFC 9559: the duration, a float of 8 bytes
+    struct.pack_into(">d", data, at, struct.unpack_from(">d", data, at)[0] + 300)  # ms
+    path.write_bytes(data)
+    with open_source(str(path)) as source:
+        assert len(list(source)) == 25
+    assert source.unreadable == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_ignores_the_rotation(tmp_path):
     path = tmp_path / "turned.mp4"
     write_video(path, 3, "mp4v")

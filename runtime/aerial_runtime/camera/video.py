@@ -15,6 +15,8 @@ from aerial_runtime.contract import Frame
 from aerial_runtime.errors import InputError
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mpg", ".mpeg", ".ts", ".webm", ".mjpeg", ".h264", ".h265")
+# Of the others OpenCV guesses from duration and rate, which is wrong where the sound goes on, or the rate varies.
+COUNTED_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi")
 
 
 class VideoFile(Source):
@@ -43,12 +45,13 @@ class VideoFile(Source):
             raise
 
     def __iter__(self) -> Iterator[Frame | None]:
-        """Yield frames to the end, and count those that the header promises but are not there.
+        """Yield frames to the end, and count those that the header promises but are not there, where it counts them.
 
         None is given only with `pace`, while the next frame is longer than WAIT_S away.
         Raises InputError if there is not one frame.
         """
-        promised = int(self._video.number(cv2.CAP_PROP_FRAME_COUNT))  # 0 or less where the container does not count
+        is_counted = self._path.suffix.lower() in COUNTED_SUFFIXES
+        promised = int(self._video.number(cv2.CAP_PROP_FRAME_COUNT)) if is_counted else 0
         index = 0
         start_s = time.monotonic()
         while (image_bgr := self._video.read()) is not None:
