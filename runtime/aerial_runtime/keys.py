@@ -46,10 +46,14 @@ def load_curve_server(server_key: Path, allowed_clients: Path | None) -> CurveSe
         raise InputError(f"{server_key} holds no secret key; give the daemon server{SECRET}")
     if server_key.stat().st_mode & 0o077:
         warn("key-open", f"others can read the secret key {server_key}; chmod 600 it")
-    if not allowed_clients.is_dir():
-        raise InputError(f"--allowed-clients: there is no folder {allowed_clients}; check the path")
+    try:  # not by glob, which finds nothing in a folder that is closed to us
+        paths = sorted(path for path in allowed_clients.iterdir() if path.suffix == PUBLIC)
+    except OSError as error:
+        raise InputError(
+            f"--allowed-clients: cannot read the folder {allowed_clients} ({error.strerror}); check the path"
+        ) from error
     # Not the server's own, which lies in the folder above: whoever names that one lets nobody in.
-    clients = frozenset(load_keys(path)[0] for path in sorted(allowed_clients.glob(f"*{PUBLIC}"))) - {own}
+    clients = frozenset(load_keys(path)[0] for path in paths) - {own}
     if not clients:
         raise UsageError(
             f"--allowed-clients {allowed_clients} holds no NAME{PUBLIC} of a client, so nobody could listen; give the "
@@ -61,6 +65,7 @@ def load_curve_server(server_key: Path, allowed_clients: Path | None) -> CurveSe
 def load_keys(path: Path) -> tuple[bytes, bytes | None]:
     """Return the public key of a file, and the secret one where it holds it. Raises InputError."""
     try:
+        path.stat()  # pyzmq says of a file that is closed to us that there is none
         public, secret = load_certificate(path)
         for key in (public, secret):
             if key is not None and len(z85.decode(key)) != 32:
@@ -68,7 +73,7 @@ def load_keys(path: Path) -> tuple[bytes, bytes | None]:
         if secret is not None and zmq.curve_public(secret) != public:
             raise ValueError("its two keys do not belong together")
     except OSError as error:
-        raise InputError(f"cannot read the key {path} ({error.strerror or 'no such file'}); check the path") from error
+        raise InputError(f"cannot read the key {path} ({error.strerror}); check the path") from error
     except (ValueError, KeyError) as error:
         raise InputError(f"{path} is not a key of aerial-keygen ({error}); make it again") from error
     return public, secret
@@ -85,9 +90,10 @@ def keygen(options: argparse.Namespace) -> int:
     for name in options.client:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == SERVER:
             raise UsageError(f"--client {name!r} cannot name a file; use letters, digits, - and _, but not {SERVER!r}")
-        if (folder / f"{name}{SECRET}").exists() or (folder / CLIENTS / f"{name}{PUBLIC}").exists():
-            raise UsageError(f"{folder} has keys of {name!r}; delete them first, or give another --client")
     try:
+        for name in options.client:
+            if (folder / f"{name}{SECRET}").exists() or (folder / CLIENTS / f"{name}{PUBLIC}").exists():
+                raise UsageError(f"{folder} has keys of {name!r}; delete them first, or give another --client")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / CLIENTS).mkdir(exist_ok=True)
         if not (folder / f"{SERVER}{SECRET}").exists():

@@ -226,7 +226,7 @@ def _check_endpoint(endpoint: str) -> None:
     path = Path(endpoint.removeprefix("ipc://"))
     if endpoint.startswith("ipc://@") or endpoint == "ipc://*" or not endpoint.startswith("ipc://"):
         return
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # nothing there, or closed to us, which `bind` tells
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise zmq.ZMQError(errno.EEXIST)
     with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):  # nobody there: refused, or no such file

@@ -24,11 +24,11 @@ class TargetsFile:
         Raises UsageError where it exists and `overwrite` is not given, ResourceError where it cannot be written.
         """
         self._path, self._part = path, path.with_name(path.name + PART)
-        if path.exists() and not path.is_file():
-            raise UsageError(f"--targets {path} is not a regular file; give another --targets")
-        if path.exists() and not overwrite:
-            raise UsageError(f"the file of --targets {path} exists; give --overwrite, or another --targets")
-        try:
+        try:  # also to look: a folder that is closed to us does not even tell what it holds
+            if path.exists() and not path.is_file():
+                raise UsageError(f"--targets {path} is not a regular file; give another --targets")
+            if path.exists() and not overwrite:
+                raise UsageError(f"the file of --targets {path} exists; give --overwrite, or another --targets")
             self._part.touch()
             self._part.unlink()
         except OSError as error:

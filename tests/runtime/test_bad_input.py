@@ -217,6 +217,17 @@ def test_unwritable_output(fly, tmp_path):
     assert "could not be written to the output /dev/full" in lines[1]
 
 
+def test_what_cannot_even_be_looked_at_is_named(fly, tmp_path):
+    """A path within a folder that is closed to the service's user; of a name that is too long root sees the same."""
+    path = tmp_path / ("a" * 300)
+    reason = "File name too long"
+    refused(fly("--targets", path), 5, "cannot write --targets", path, reason)
+    refused(fly("--models", path), 3, "cannot read the model", path, reason)
+    refused(fly("--bind", f"ipc://{path}"), 5, "cannot bind to", path, "give another --bind")
+    keys = ("--bind", "tcp://*:0", "--server-key", path, "--allowed-clients", tmp_path)
+    refused(fly(*keys), 3, "cannot read the key", path, reason)
+
+
 def test_busy_port(fly):
     with zmq.Context() as context, context.socket(zmq.PUB) as socket:
         port = socket.bind_to_random_port("tcp://127.0.0.1")

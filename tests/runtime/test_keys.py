@@ -91,6 +91,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main([str(tmp_path / "file" / "keys")]) == 5
     assert f"cannot write {tmp_path}/file/keys" in capsys.readouterr().err
+    long = tmp_path / ("a" * 300)  # the system does not even look at it, as at what lies in a folder closed to us
+    assert main([str(long), "--client", "ground"]) == 5
+    assert f"cannot write {long}" in capsys.readouterr().err
 
 
 def test_the_daemon_reads_its_secret_and_the_allow_list(folder):
@@ -116,12 +119,12 @@ def test_keys_that_make_no_sense_are_named(folder):
         load_curve_server(folder / "server.key_secret", None)
     with pytest.raises(InputError, match=r"server\.key holds no secret key; give the daemon server\.key_secret"):
         load_curve_server(folder / "server.key", folder / "clients")
-    with pytest.raises(InputError, match="there is no folder"):
+    with pytest.raises(InputError, match=r"cannot read the folder .*nobody \(No such file or directory\)"):
         load_curve_server(folder / "server.key_secret", folder / "nobody")
     (folder / "nobody").mkdir()
     with pytest.raises(UsageError, match=r"nobody holds no NAME\.key of a client, so nobody could listen"):
         load_curve_server(folder / "server.key_secret", folder / "nobody")
-    with pytest.raises(InputError, match=r"cannot read the key .*missing \(no such file\)"):
+    with pytest.raises(InputError, match=r"cannot read the key .*missing \(No such file or directory\)"):
         load_keys(folder / "missing")
 
 

@@ -33,7 +33,10 @@ def open_backend(path: Path, device: str = "auto", threads: int | None = None) -
 
 def _engine_of(onnx: Path) -> Backend | None:
     """Return this device's engine beside an ONNX file; where engines are there but none flies, say why."""
-    if not any(onnx.parent.glob(f"{escape(onnx.stem)}.*{ENGINE_SUFFIX}")):
+    try:
+        if not any(onnx.parent.glob(f"{escape(onnx.stem)}.*{ENGINE_SUFFIX}")):
+            return None
+    except OSError:  # a folder that is closed to us: who reads the file itself says so
         return None
     from aerial_runtime.backends.trt import TrtBackend, find_engine
 
