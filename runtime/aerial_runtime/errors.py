@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from aerial_runtime.log import fail
-from aerial_runtime.say import fill_closed_streams, flush_stdout, say
+from aerial_runtime.say import fill_closed_streams, flush_stdout, say, stderr_free
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 TERMINATED: Final = 128 + signal.SIGTERM
@@ -87,15 +87,18 @@ def _exit_code(name: str, command: Callable[[], int]) -> int:
             sys.stdout.flush()  # here, where a full disk still is an error and a reader that has gone none
         return code
     except AerialError as error:
-        fail(name, str(error))
+        with stderr_free():  # a reader that was left behind may decode a picture
+            fail(name, str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        say(f"{name}: interrupted", error=True)
+        with stderr_free():
+            say(f"{name}: interrupted", error=True)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone (aerial-listen | head): not an error
         return 0
     finally:
-        flush_stdout()  # also after --help, which ends the process from within the command
+        with stderr_free():  # for a traceback, too; and the interpreter must not end under a decoder at work
+            flush_stdout()  # also after --help, which ends the process from within the command
 
 
 @contextmanager

@@ -5,8 +5,24 @@ from __future__ import annotations
 import os
 import select
 import sys
-from contextlib import suppress
-from typing import TextIO
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, TextIO
+
+FREE_S: Final = 5.0  # that the end of a command waits for stderr: no picture takes as long to decode
+stderr_taken = threading.Lock()  # held while the process's stderr is another file: camera/image_file.py
+
+
+@contextmanager
+def stderr_free() -> Iterator[None]:
+    """Wait until stderr is itself again, and keep it so during the block. Only the end of a command needs to."""
+    is_held = stderr_taken.acquire(timeout=FREE_S)
+    try:
+        yield
+    finally:
+        if is_held:
+            stderr_taken.release()
 
 
 def say(line: str, *, error: bool = False) -> bool:

@@ -6,6 +6,8 @@ import os
 import struct
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -139,6 +141,58 @@ def test_lines_of_other_threads_are_not_lost(tmp_path, capfd, monkeypatch):
     with pytest.raises(InputError, match="libpng error"):
         read_image(path)
     assert capfd.readouterr().err == 'aerial-runtime: degraded\n{"level": "warning"}\n'
+
+
+def test_two_decoders_at_once_leave_stderr_as_it_was(monkeypatch):
+    """A camera's reader that was left behind, and the next one."""
+    data = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    decode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *given: (time.sleep(0.2), decode(*given))[1])
+    stderr = os.dup(2)
+    try:
+        threads = [threading.Thread(target=decode_image, args=(data,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.1)
+        for thread in threads:
+            thread.join()
+        assert os.path.sameopenfile(2, stderr)
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        ("raise InputError('why')", 3, "name: error: why\n"),
+        ("raise KeyboardInterrupt", 130, "name: interrupted\n"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+    ],
+)
+def test_what_a_command_ends_with_is_said_while_a_reader_that_was_left_behind_decodes(end, code, said):
+    program = f"""
+import sys, threading, time
+import cv2, numpy
+from aerial_runtime.camera.image_file import decode_image
+from aerial_runtime.errors import InputError, run_command
+
+def decode(*given):
+    started.set()
+    time.sleep(0.5)
+    return numpy.zeros((8, 8, 3), numpy.uint8)
+
+def command():
+    started.wait()
+    {end}
+
+started, cv2.imdecode = threading.Event(), decode
+threading.Thread(target=decode_image, args=(b"II",), daemon=True).start()
+sys.exit(run_command("name", command))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == code
+    assert ended.stderr.endswith(said)
 
 
 def test_bytes_too_many_are_damage_in_a_file_but_not_of_a_webcam():

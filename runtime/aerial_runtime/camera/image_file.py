@@ -14,6 +14,7 @@ import numpy as np
 from aerial_runtime.camera.base import check_megapixels
 from aerial_runtime.contract import U8
 from aerial_runtime.errors import InputError
+from aerial_runtime.say import stderr_taken
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -82,9 +83,14 @@ def _decode(data: bytes) -> tuple[U8 | None, str]:
     """Return the picture, and the lines that the decoder wrote to stderr, which do not get there.
 
     libjpeg says only there that half a picture is missing. What other threads write to stderr meanwhile gets there
-    after all, a moment late.
+    after all, a moment late. One thread at a time: of two, the later would put back what the earlier had put there.
     Raises cv2.error, and OSError where no file can be opened.
     """
+    with stderr_taken:
+        return _decode_alone(data)
+
+
+def _decode_alone(data: bytes) -> tuple[U8 | None, str]:
     reading, writing = os.pipe()
     try:
         os.set_blocking(reading, False)
