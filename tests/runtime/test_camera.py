@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import cv2
 import numpy as np
 import pytest
@@ -38,6 +42,14 @@ def test_one_file_and_a_pattern(tmp_path):
         write_frame(tmp_path / name)
     assert flown(tmp_path / "y.png")[0] == [("y.png", 0)]
     assert flown(tmp_path / "x*.png")[0] == [("x1.png", 0), ("x2.png", 1)]
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs /dev/shm")
+def test_pictures_in_memory_are_no_camera():
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        write_frame(Path(folder) / "a.png")
+        assert flown(folder)[0] == flown(f"{folder}/a.png")[0] == [("a.png", 0)]
+        assert source_name(folder) == folder
 
 
 def test_a_folder_whose_name_looks_like_a_pattern(tmp_path):

@@ -53,11 +53,16 @@ def source_name(uri: str) -> str:
         return "gstreamer"  # a pipeline may hold a password anywhere
     if re.fullmatch("[0-9]{1,4}", uri):
         return f"video{int(uri)}"
-    if uri.startswith("/dev/"):
+    if _is_device(uri):
         return Path(uri).name
     if scheme.lower() == "csi" and rest.isdigit():
         return f"csi{int(rest)}"
     return without_password(uri)
+
+
+def _is_device(uri: str) -> bool:
+    """Tell whether a path is a device's. /dev/shm is memory: pictures lie there as in any folder."""
+    return uri.startswith("/dev/") and not uri.startswith("/dev/shm/")
 
 
 def _camera(uri: str, options: CameraOptions) -> Callable[[], Source] | None:
@@ -66,7 +71,7 @@ def _camera(uri: str, options: CameraOptions) -> Callable[[], Source] | None:
         refuse_options("a GStreamer pipeline (it holds its own caps and properties)", options)
         words = pipeline_words(uri)
         return lambda: GstreamerCamera(words, source_name(uri), options)
-    if re.fullmatch("[0-9]{1,4}", uri) or uri.startswith("/dev/"):
+    if re.fullmatch("[0-9]{1,4}", uri) or _is_device(uri):
         refuse_options(f"the V4L2 camera {uri}", options, "width", "height", "fps", "pixel_format", "exposure_ms")
         device = Path(f"/dev/video{int(uri)}" if uri.isdigit() else uri)
         return lambda: V4l2Camera(device, options)
