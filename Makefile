@@ -36,6 +36,9 @@ models: setup  ## train, measure and bundle the shipped models in runs/: hours; 
 	$(DEV)/bin/aerial-train segmenter --name segmenter-3 $(if $(wildcard runs/segmenter-3),--resume,$(PHOTOS) \
 		--init runs/segmenter-2/best.pt --loss "tversky(0.3,0.7)+bce" --optimizer muon --lr 2e-3 --warm-up 0.03 \
 		--epochs 46 --seed 2)
+	$(DEV)/bin/aerial-train segmenter --name segmenter-4 $(if $(wildcard runs/segmenter-4),--resume,$(PHOTOS) \
+		--init runs/segmenter-3/last.pt --loss "tversky(0.3,0.7)+bce" --optimizer muon --lr 1.5e-3 --warm-up 0.03 \
+		--epochs 38 --seed 3)
 	$(DEV)/bin/aerial-train classifier --name classifier $(if $(wildcard runs/classifier),--resume,$(PHOTOS))
 	$(DEV)/bin/aerial-train classifier --name classifier-2 $(if $(wildcard runs/classifier-2),--resume,$(PHOTOS) \
 		--init runs/classifier/best.pt --optimizer muon --lr 2e-3 --batch 128 --warm-up 0.03 --epochs 20 --seed 1)
@@ -55,15 +58,15 @@ models: setup  ## train, measure and bundle the shipped models in runs/: hours; 
 		--init runs/classifier-4/last.pt --data scenes=0.92,runs/mined-3/=0.08 --held-out-data scenes \
 		--optimizer muon --lr 1.5e-3 --head-weights heading=2,letter=1.5 --batch 128 --warm-up 0.03 --epochs 27 \
 		--seed 4)
-	$(DEV)/bin/aerial-train evaluate runs/segmenter-3/best.pt scenes --count 1000 $(PHOTOS) --write \
-		--out runs/segmenter-3/report
+	$(DEV)/bin/aerial-train evaluate runs/segmenter-4/last.pt scenes --count 1000 $(PHOTOS) --write \
+		--out runs/segmenter-4/report
 	$(DEV)/bin/aerial-train evaluate runs/classifier-5/last.pt scenes --count 10000 $(PHOTOS) --views 4 \
 		--abstain-error 0.25 --write --out runs/classifier-5/report
-	$(DEV)/bin/aerial-train certificate $(PHOTOS) --segmenter runs/segmenter-3/best.pt \
+	$(DEV)/bin/aerial-train certificate $(PHOTOS) --segmenter runs/segmenter-4/last.pt \
 		--classifier runs/classifier-5/last.pt --write --out runs/certificate --overwrite
-	$(DEV)/bin/aerial-train evaluate runs/segmenter-3/best.pt scenes --count 1000 $(PHOTOS) --write --keep-thresholds
+	$(DEV)/bin/aerial-train evaluate runs/segmenter-4/last.pt scenes --count 1000 $(PHOTOS) --write --keep-thresholds
 	$(DEV)/bin/aerial-train evaluate runs/classifier-5/last.pt scenes --count 10000 $(PHOTOS) --write --keep-thresholds
-	$(DEV)/bin/aerial-export runs/segmenter-3/best.pt -o runs/models/segmenter.onnx
+	$(DEV)/bin/aerial-export runs/segmenter-4/last.pt -o runs/models/segmenter.onnx
 	$(DEV)/bin/aerial-export runs/classifier-5/last.pt -o runs/models/classifier.onnx
 	$(DEV)/bin/aerial-bundle runs/models/segmenter.onnx runs/models/classifier.onnx -o runs/models.aerial
 
