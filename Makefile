@@ -37,7 +37,7 @@ models: setup  ## train, measure and bundle the shipped models in runs/: hours; 
 		--init runs/segmenter-2/best.pt --loss "tversky(0.3,0.7)+bce" --optimizer muon --lr 2e-3 --warm-up 0.03 \
 		--epochs 46 --seed 2)
 	$(DEV)/bin/aerial-train segmenter --name segmenter-4 $(if $(wildcard runs/segmenter-4),--resume,$(PHOTOS) \
-		--init runs/segmenter-3/last.pt --loss "tversky(0.3,0.7)+bce" --optimizer muon --lr 1.5e-3 --warm-up 0.03 \
+		--init runs/segmenter-3/best.pt --loss "tversky(0.3,0.7)+bce" --optimizer muon --lr 1.5e-3 --warm-up 0.03 \
 		--epochs 38 --seed 3)
 	$(DEV)/bin/aerial-train classifier --name classifier $(if $(wildcard runs/classifier),--resume,$(PHOTOS))
 	$(DEV)/bin/aerial-train classifier --name classifier-2 $(if $(wildcard runs/classifier-2),--resume,$(PHOTOS) \

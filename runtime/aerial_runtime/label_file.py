@@ -81,10 +81,15 @@ def read_labels(path: Path) -> list[LabelledFrame]:
             f"{path} is not a label file ({type(error).__name__}: {error}); it must be a JSON list of "
             "{image, targets: [{x, y, w, h, ...}]}"
         ) from error
-    for image, times in Counter(frame.image for frame in frames).items():
-        if times > 1:  # in each row the targets of the others would count as extras
-            raise InputError(f"{path}: {image} is listed {times} times; list each picture once, with all its targets")
+    check_listed_once([frame.image for frame in frames], path)
     return frames
+
+
+def check_listed_once(pictures: Sequence[str], path: Path) -> None:
+    """Raise InputError for a picture in several rows of `path`: in each the targets of the others would be ground."""
+    for picture, times in Counter(pictures).items():
+        if times > 1:
+            raise InputError(f"{path}: {picture} is listed {times} times; list each picture once, with all its targets")
 
 
 def is_set(value: Any, where: str) -> bool:

@@ -153,6 +153,8 @@ def test_scores_alone_are_written_where_thresholds_shall_stay(tmp_path, checkpoi
     assert after.scores["certificate_recall"] == 0.9 and 0 < after.scores["kind_accuracy"] <= 1
     assert set(after.training) == {"measured", "evaluated"}
     assert "stay as they are" in capsys.readouterr().out
+    assert main(["evaluate", str(checkpoint), str(data), "--write", "--keep-thresholds", "--views", "4"]) == 2
+    assert "leave out --views" in capsys.readouterr().err
 
 
 def test_a_segmenters_scores_for_the_card_are_of_the_chosen_threshold(tmp_path, kit):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +11,18 @@ import torch
 from aerial_train.device import precision_of, uses_gpu
 from aerial_train.feed import Batch, as_tensors
 from aerial_train.optimizers import make_optimizer
+from aerial_train.options import FitOptions
+from aerial_train.run_options import options_from
 from aerial_train.task import Task
+from aerial_train.tasks import OPTIONS
+
+
+def bench_options(args: argparse.Namespace) -> FitOptions:
+    """Return what the command line says, for one process: it takes the batch of all, and steps as they would together.
+
+    Raises UsageError, InputError.
+    """
+    return replace(options_from(args, OPTIONS[args.task], is_new_run=False), devices=1, nodes=1)
 
 
 class Bench:

@@ -6,17 +6,15 @@ Nothing is kept of the search but the curve that `--plot` asks for.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from aerial_runtime.errors import CheckError, ResourceError, UsageError
-from aerial_train.bench import Bench
+from aerial_train.bench import Bench, bench_options
 from aerial_train.device import describe_device
-from aerial_train.run_options import options_from
-from aerial_train.tasks import OPTIONS, add_task_arguments, make_job
+from aerial_train.tasks import add_task_arguments, make_job
 
 SMOOTHING: Final = 0.9  # of the running mean of the loss
 DIVERGED: Final = 2.0  # times the first loss above the lowest, which with --learned-weights may be under 0
@@ -37,8 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Search, print what was found; return the exit code. Raises AerialError."""
     if args.steps < LINES or not 0 < args.lowest < args.highest:
         raise UsageError(f"--steps must be at least {LINES}, and --lowest between 0 and --highest")
-    # One process, which takes the batch of all: what would run on others is the same.
-    options = replace(options_from(args, OPTIONS[args.task], is_new_run=False), devices=1, nodes=1)
+    options = bench_options(args)
     print(describe_device(options))
     job = make_job(options)
     bench, rates, losses = Bench(job.task), [], []

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import replace
 
 from aerial_runtime.errors import CheckError, UsageError
-from aerial_train.bench import Bench
+from aerial_train.bench import Bench, bench_options
 from aerial_train.device import describe_device
-from aerial_train.run_options import options_from
-from aerial_train.tasks import OPTIONS, add_task_arguments, make_job
+from aerial_train.tasks import add_task_arguments, make_job
 
 LINES = 10
 
@@ -31,8 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Learn one batch; return 0 where it is known by heart. Raises CheckError where it is not."""
     if args.steps < LINES or not 0 < args.at_least <= 1:
         raise UsageError(f"--steps must be at least {LINES}, and --at-least within 0..1")
-    # One process, which takes the batch of all: what would run on others is the same.
-    options = replace(options_from(args, OPTIONS[args.task], is_new_run=False), devices=1, nodes=1)
+    options = bench_options(args)
     print(describe_device(options))
     job = make_job(options)
     bench = Bench(job.task)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import msgspec
 from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import DECODE_ERRORS
 from aerial_runtime.errors import InputError
+from aerial_runtime.label_file import check_listed_once
 from aerial_train.data.photos import PhotoSet
 from aerial_train.data.read_coco import read_coco
 from aerial_train.data.read_label_list import read_label_list
@@ -38,15 +38,5 @@ def read_photos(path: Path, space: LabelSpace) -> PhotoSet:
     except DECODE_ERRORS as error:
         raise InputError(f"{path} is not JSON ({error}); give COCO JSON or a label list") from error
     photos = read_label_list(content, path, space) if isinstance(content, list) else read_coco(content, path, space)
-    _check_listed_once(photos)
+    check_listed_once([str(photo.path) for photo in photos.photos if not photo.is_crop], path)
     return photos
-
-
-def _check_listed_once(found: PhotoSet) -> None:
-    """Raise InputError for a frame in several rows, a target in each: the others would be taken for ground."""
-    times = Counter(photo.path for photo in found.photos if not photo.is_crop)
-    for picture, number in times.items():
-        if number > 1:
-            raise InputError(
-                f"{found.path}: {picture.name} is listed {number} times; list each picture once, with all its targets"
-            )

@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.keep_thresholds and not args.write:
         raise UsageError("--keep-thresholds says what --write leaves as it is: give both")
+    if args.keep_thresholds and args.views is not None:
+        raise UsageError("--keep-thresholds keeps the card's views, too, for which they were chosen: leave out --views")
     with open_model(args.model, args.device, args.threads) as backend:
         if args.views is not None:
             if backend.card.kind == "segmenter":
