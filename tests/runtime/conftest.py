@@ -1,5 +1,5 @@
 """For the tests of capture: the cameras and the monitor of fake_camera.py, and seconds made short. For those of the
-daemon: its flights."""
+daemon: its flights. For those of publishing: a socket's place and listeners."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 
 import cv2
 import pytest
+import zmq
 from daemon_kit import PINK, RED, FakeCamera
 from fake_camera import Cameras, Told
 
@@ -71,3 +72,34 @@ def camera(kit, monkeypatch):
     image_bgr = kit.frame(64, 48, (16, 16, 16, RED))
     monkeypatch.setattr("aerial_runtime.daemon.open_source", lambda *_: FakeCamera(image_bgr))
     return FakeCamera
+
+
+@pytest.fixture
+def endpoint(tmp_path):
+    return f"ipc://{tmp_path}/socket"
+
+
+@pytest.fixture
+def listen():
+    """Make subscribers to an endpoint: with a small queue, so that a slow one's messages wait at the publisher."""
+    subscribers = []
+    with zmq.Context() as context:
+
+        def connect(endpoint, topic=b"", keys=None):
+            subscriber = context.socket(zmq.SUB)
+            subscribers.append(subscriber)
+            subscriber.set(zmq.RCVTIMEO, 5000)
+            subscriber.set(zmq.RCVHWM, 10)
+            subscriber.set(zmq.LINGER, 0)
+            if keys is not None:
+                server, public, secret = keys
+                subscriber.set(zmq.CURVE_SERVERKEY, server)
+                subscriber.set(zmq.CURVE_PUBLICKEY, public)
+                subscriber.set(zmq.CURVE_SECRETKEY, secret)
+            subscriber.set(zmq.SUBSCRIBE, topic)
+            subscriber.connect(endpoint)
+            return subscriber
+
+        yield connect
+        for subscriber in subscribers:
+            subscriber.close()
