@@ -9,10 +9,11 @@ import pytest
 from aerial_runtime.card import Head, LabelSpace, load_label_space
 from aerial_runtime.errors import InputError
 from aerial_train.scenes import colors
-from aerial_train.scenes.glyphs import STROKES, glyph, glyph_variants
+from aerial_train.scenes.glyphs import FONT_FILES, REFERENCE_FONTS, STROKES, glyph, glyph_variants
 from aerial_train.scenes.shapes import SHAPES, stretch
 from aerial_train.scenes.target import (
     NONE,
+    REFERENCE_LETTER_HEIGHT,
     REFERENCE_STYLE,
     UNKNOWN,
     Style,
@@ -127,6 +128,21 @@ def test_labels_are_uniform_and_colors_differ():
     assert all(look.attributes["shape_color"] != look.attributes["letter_color"] for look in looks)
 
 
+def test_the_protocol_writes_in_sans_serifs_as_high_as_each_shape_has_them():
+    names = [FONT_FILES[look][1].rsplit("/", 1)[-1] for look in REFERENCE_FONTS]
+    assert len(names) == 14 and sum(name.startswith("Lato") for name in names) == 6
+    assert not [name for name in names if any(word in name for word in ("Serif", "Amatic", "STIX", "Caladea", "Mono"))]
+    for seed in range(200):
+        look = sample_look(np.random.default_rng(seed), SUAS, REFERENCE_STYLE)
+        shape = look.attributes["shape"]
+        assert shape is not None
+        # The look does not tell its circle, so the shape is drawn often to see how small and large that may be.
+        half = float(np.ptp(np.concatenate(look.letter)[:, 1])) / 2
+        radii = [SHAPES[shape](np.random.default_rng(other))[1][2] for other in range(300)]
+        low, high = REFERENCE_LETTER_HEIGHT[shape]
+        assert 0.97 * low * min(radii) <= half <= 1.03 * high * max(radii), shape
+
+
 def test_blank_boards_and_pink_have_labels_of_their_own():
     blank = [sample_look(np.random.default_rng(s), SUAS, Style(no_letter=1.0, pink=0)) for s in range(5)]
     assert all(look.labels["letter"] == NONE and look.labels["letter_color"] == NONE for look in blank)
@@ -177,7 +193,7 @@ def test_letters_come_small_and_wide():
         looks = [sample_look(np.random.default_rng(seed), SUAS, plain) for seed in range(40)]
         return [np.ptp(np.concatenate(look.letter), axis=0) for look in looks]
 
-    assert max(height for _, height in letters(letter_height=(0.3, 0.35))) < 0.75
+    assert max(height for _, height in letters(letter_height=dict.fromkeys(SHAPES, (0.3, 0.35)))) < 0.75
     plain, wide = (
         np.median([width / height for width, height in letters(letter_width=width)]) for width in ((1, 1), (1.3, 1.3))
     )

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sheet", type=Path, metavar="FILE", help="also write pictures with their labels: .png, or .html with all")
     add("--kind", choices=("frames", "crops"), help="what scenes draw, and what of photos the sheet shows (as DATA is)")
     add("--count", type=int, default=200, metavar="N", help="pictures to draw of scenes (200)")
-    add("--recipe", default="flight", metavar="RECIPE", help="of scenes: flight, r256 (frames), r32 (crops) (flight)")
+    add("--recipe", default="flight", metavar="RECIPE", help="of scenes: flight, of frames r256, of crops r32, r32-any")
     add("--backgrounds", type=Path, metavar="DIR", help="of scenes: folder of photos; procedural terrain without")
     add("--seed", type=int, default=0, metavar="N", help="of scenes, and of which pictures the sheet shows (0)")
     add("--label-space", metavar="L", help="class tables: a file or a shipped name (the dataset's own, else suas)")

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "JSON, the folder of a YOLO export, or a label list")  # fmt: skip
     add("--kind", choices=("frames", "crops"), help="what to draw (frames)")
     add("--count", type=int, metavar="N", help="number of pictures (1000)")
-    add("--recipe", metavar="RECIPE", help="flight, r256 (frames), r32 (crops) (flight)")
+    add("--recipe", metavar="RECIPE", help="flight, r256 (frames), r32, r32-any (crops) (flight)")
     add("--size", metavar="WxH", help="pixels of a frame (256x256)")
     add("--crop-size", type=int, metavar="N", help="side of a crop, pixels (the recipe's)")
     add("--margin", type=float, metavar="X", help="side of the crop over the longer side of the box (the recipe's)")

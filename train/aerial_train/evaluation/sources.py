@@ -44,7 +44,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     add("--count", type=int, metavar="N", help="pictures (all; of `scenes` 512 frames or 4096 crops)")
     add("--split", choices=("train", "val", "all"), help="part of the data (val where the data says what that is, else "
         "all; of `scenes` val: the scenes that a training with the same --seed is held to)")  # fmt: skip
-    add("--recipe", default="flight", metavar="RECIPE", help="what `scenes` hold: flight, r256, r32 (flight)")
+    add("--recipe", default="flight", metavar="RECIPE", help="what `scenes` hold: flight, r256, r32, r32-any (flight)")
     add("--backgrounds", type=Path, metavar="DIR", help="folder of photos under `scenes`; procedural terrain without")
     add("--seed", type=int, metavar="N", help="of `scenes` (0), and of which sources are held out (the training's)")
     add("--label-space", metavar="L", help="class tables of DATA: a file or a shipped name (the model's own)")

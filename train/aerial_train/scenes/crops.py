@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from aerial_runtime.errors import UsageError
 from aerial_train.scenes.backgrounds import Backgrounds
 from aerial_train.scenes.camera import NO_CAMERA, Camera, expose, mean_bgr
 from aerial_train.scenes.distractors import paint_distractor
+from aerial_train.scenes.glyphs import ALL_FONTS
 from aerial_train.scenes.painting import paint
 from aerial_train.scenes.target import (
     REFERENCE_STYLE,
@@ -57,9 +58,11 @@ class CropRecipe:
     reference: bool = False  # frame as in protocol R32 instead: 31/32 of the side times U(0.8, 1)
 
 
+R32 = CropRecipe(size=32, margin=1.0, targets=1.0, style=REFERENCE_STYLE, camera=NO_CAMERA, reference=True)
 CROP_RECIPES: dict[str, CropRecipe] = {
     "flight": CropRecipe(),
-    "r32": CropRecipe(size=32, margin=1.0, targets=1.0, style=REFERENCE_STYLE, camera=NO_CAMERA, reference=True),
+    "r32": R32,
+    "r32-any": replace(R32, style=replace(REFERENCE_STYLE, fonts=ALL_FONTS)),  # serifs, hands and narrow ones, too
 }
 
 

@@ -36,8 +36,7 @@ def orientation_limit(space: LabelSpace, style: Style) -> float:
     sectors = len(space.heading.sectors)
     letters = _drawn(space, "letter", list(STROKES))
     shapes = [_outline_order(shape) for shape in _drawn(space, "shape", list(SHAPES))]
-    fonts = len(FONT_FILES)
-    looks = ((range(fonts), 1 - style.strokes), (range(fonts, glyph_variants()), style.strokes))
+    looks = ((style.fonts, 1 - style.strokes), (range(len(FONT_FILES), glyph_variants()), style.strokes))
     limit = 0.0
     for variants, share in looks:
         if share > 0:

@@ -15,7 +15,7 @@ from aerial_runtime.card import LabelSpace
 from aerial_runtime.contract import F32
 from aerial_runtime.errors import InputError
 from aerial_train.scenes import colors
-from aerial_train.scenes.glyphs import FONT_FILES, REFERENCE_FONTS, STROKES, glyph, glyph_variants
+from aerial_train.scenes.glyphs import ALL_FONTS, FONT_FILES, REFERENCE_FONTS, STROKES, glyph, glyph_variants
 from aerial_train.scenes.shapes import SHAPES, stretch
 
 Rng = np.random.Generator
@@ -30,10 +30,11 @@ class Style:
     colors: dict[str, tuple[colors.HslRange, ...]] = field(default_factory=lambda: colors.WIDE)
     perspective: float = 0.16  # how far a corner may move inwards, of the half side
     stretch: float = 0.12  # standard deviation of the log of width over height, where the shape keeps its name
-    fonts: int = len(FONT_FILES)  # how many of the fonts, from the first
+    fonts: tuple[int, ...] = ALL_FONTS  # looks that are drawn as often as they stand here
     strokes: float = 0.35  # share of letters in tape or paint strokes, the rest are fonts
-    letter_height: tuple[float, float] = (0.32, 1.15)  # of the inscribed circle's diameter
-    least_letter: float = 0.0  # of the target's size; where a circle is too small for it, the letter nearly fills it
+    letter_height: dict[str, tuple[float, float]] = field(  # by shape, of the diameter of its letter's circle
+        default_factory=lambda: dict.fromkeys(SHAPES, (0.32, 1.15))
+    )
     letter_width: tuple[float, float] = (0.72, 1.35)  # of the letter's own width
     sprawling: float = 0.25  # share of letters on stars and crosses that reach into the arms, cut off by their edges
     slant: float = 0.25  # share of letters that lean, by up to a quarter of their height
@@ -54,11 +55,19 @@ class Style:
     min_ground_contrast: float = 40.0  # the same between shape and ground; below it nobody can see
 
 
-# The published generator: flat colours, fonts alone, nothing on or beside the board. It gives letters 0.4 to 0.99 of
-# the circle "by shape": read here so that no letter is under 0.4 of its target but where the circle is (LOG.md).
+# What the published generator gives each shape's letters (0.4 to 0.99 of half the target, a corner's distance or half a
+# bar), here as a share of our circles: that of a square touches its sides, that of a cross has 1.35 times half its bar.
+REFERENCE_LETTER_HEIGHT = {
+    "circle": (0.5, 0.75), "semicircle": (0.7, 0.9), "quartercircle": (0.75, 0.9), "triangle": (0.8, 1.0),
+    "square": (0.7, 0.9), "rectangle": (0.85, 0.96), "trapezoid": (0.85, 0.95), "pentagon": (0.62, 0.93),
+    "hexagon": (0.58, 0.92), "heptagon": (0.55, 0.94), "octagon": (0.54, 0.92), "star": (0.8, 0.95),
+    "cross": (0.68, 0.73),
+}  # fmt: skip
+
+# The published generator: flat colours, fonts alone, nothing on or beside the board.
 REFERENCE_STYLE = Style(
     colors=colors.REFERENCE, perspective=0.5, stretch=0.0, fonts=REFERENCE_FONTS, strokes=0.0,
-    letter_height=(0.4, 0.99), least_letter=0.4, letter_width=(1.0, 1.0), sprawling=0.0, slant=0.0, by_hand=0.0,
+    letter_height=REFERENCE_LETTER_HEIGHT, letter_width=(1.0, 1.0), sprawling=0.0, slant=0.0, by_hand=0.0,
     fit_letter=False, thin_ink=0.0, no_letter=0.0, turned_letter=0.0, pink=0.0, border=0.0, worn=0.0, texture=0.0,
     gloss=0.0, folds=0.0, shadow=0.0, grass=0.0, min_contrast=0.0, min_ground_contrast=0.0,
 )  # fmt: skip
@@ -195,13 +204,13 @@ def _sample_letter(
     if letter is None:
         return (), None
     stroked = rng.random() < style.strokes
-    variant = int(rng.integers(len(FONT_FILES), glyph_variants()) if stroked else rng.integers(style.fonts))
+    fonts = style.fonts
+    variant = int(rng.integers(len(FONT_FILES), glyph_variants())) if stroked else fonts[int(rng.integers(len(fonts)))]
     contours = glyph(letter, variant)
     if style.by_hand and rng.random() < style.by_hand:
         contours = _bend(rng, contours)
     x, y, radius = circle
-    low, high = style.letter_height
-    half = radius * rng.uniform(min(0.9 * high, max(low, style.least_letter / radius)), high)
+    half = radius * rng.uniform(*style.letter_height[shape])
     if style.letter_width != (1.0, 1.0) or style.slant:
         lean = rng.uniform(-0.25, 0.25) if rng.random() < style.slant else 0.0
         form = np.array(((rng.uniform(*style.letter_width), 0), (-lean, 1)), np.float32)
