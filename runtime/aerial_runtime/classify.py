@@ -50,6 +50,8 @@ class Classifier:
         self._space = card.label_space
         self.abstain = _abstain_under(card, abstain or {})
         self.probabilities: dict[str, F32] = {}
+        # In the label space's order, whatever the model's: who joins frames tells classes by their place.
+        self._answers = [name for name in expected_outputs(card.label_space) if name != "target"]
         self._margin = card.crop_margin
         self._conf = card.thresholds.target if conf is None else conf
         self._crops: U8 = np.empty((FIRST_CROPS, card.crop_size, card.crop_size, 3), np.uint8)
@@ -69,7 +71,7 @@ class Classifier:
         # Thresholds stand against the rounded numbers, those that the message shows.
         confidences = _confidences(outputs)
         rows = [row for row, confidence in enumerate(confidences) if confidence >= self._conf]
-        self.probabilities = {name: said[rows] for name, said in outputs.items() if name != "target"}
+        self.probabilities = {name: outputs[name][rows] for name in self._answers}
         return [
             Target(candidates[row].box, candidates[row].area_px, confidences[row], attributes)
             for row, attributes in zip(rows, self._attributes(), strict=True)

@@ -16,7 +16,8 @@ QUEUE_LINES = 256  # wait while the disk is busy or full: seconds of a flight, a
 RETRY_S = 1.0  # between two attempts while the disk takes nothing
 POLL_S = 0.1
 SYNC_S = 1.0  # what a battery that is pulled can cost of the file
-CLOSE_S = 1.0  # for what still waits at the end; a pipe that nobody reads would take for ever
+CLOSE_S = 1.0  # for a line that waits at the end; a pipe that nobody reads would take for ever
+LONGEST_CLOSE_S = 10.0  # for all of them, as long as one after the other is written
 
 
 class JsonlWriter:
@@ -45,7 +46,7 @@ class JsonlWriter:
         self._monitor = monitor
         self._lossless = lossless
         self._lines: queue.Queue[bytes] = queue.Queue(QUEUE_LINES)
-        self._closing = threading.Event()
+        self._closing, self._given_up = threading.Event(), threading.Event()
         self._put = self._written = self._left_out = 0
         self._thread = threading.Thread(target=self._write_lines, name="output", daemon=True)
         self._thread.start()
@@ -64,9 +65,15 @@ class JsonlWriter:
                     return
 
     def _write_lines(self) -> None:
-        """The thread: write every line, however many attempts it takes; at the end one for what is left."""
+        """The thread: write every line, however many attempts it takes, at the end one for what is left; and close."""
+        try:
+            self._write_until_closed()
+        finally:
+            self._file.close()
+
+    def _write_until_closed(self) -> None:
         synced, synced_s = 0, time.monotonic()
-        while True:
+        while not self._given_up.is_set():
             try:
                 line = self._lines.get(timeout=POLL_S) + b"\n"
             except queue.Empty:
@@ -84,13 +91,17 @@ class JsonlWriter:
         self._file.sync()
 
     def close(self) -> None:
-        """Write what waits, in CLOSE_S at most, and close the file; the rest counts as unwritten."""
+        """Write what waits, as long as it goes on, and close the file; the rest counts as unwritten."""
         self._closing.set()
-        self._thread.join(CLOSE_S)
+        now_s = time.monotonic()
+        end_s, written, patience_s = now_s + LONGEST_CLOSE_S, self._written, now_s + CLOSE_S
+        while self._thread.is_alive() and time.monotonic() < min(end_s, patience_s):
+            self._thread.join(POLL_S)
+            if self._written > written:
+                written, patience_s = self._written, time.monotonic() + CLOSE_S
+        self._given_up.set()
         self._left_out = self._put - self._written
         self._monitor.count(unwritten=self._left_out)
-        if not self._thread.is_alive():  # else it is in the middle of a write
-            self._file.close()
 
     @property
     def unwritten(self) -> int:

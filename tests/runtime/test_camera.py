@@ -178,6 +178,20 @@ def test_passwords_do_not_get_into_messages():
         assert "secret" not in str(caught.value) and "***@1" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("rtsp://me:se/cret@10.0.0.2/s", "rtsp://***@10.0.0.2/s"),
+        ("rtsp://me:sec@ret@10.0.0.2:554/s", "rtsp://***@10.0.0.2:554/s"),
+        ("http://10.0.0.2/s?user=me&pwd=secret&fps=5", "http://10.0.0.2/s?user=me&pwd=***&fps=5"),
+        ("http://10.0.0.2/s?Password=secret", "http://10.0.0.2/s?Password=***"),
+        ("rtsp://10.0.0.2:554/stream@1?bypass=no", "rtsp://10.0.0.2:554/stream@1?bypass=no"),
+    ],
+)
+def test_passwords_in_odd_places_are_hidden_too(uri, name):
+    assert source_name(uri) == name
+
+
 @given(
     st.one_of(
         st.text(max_size=40),

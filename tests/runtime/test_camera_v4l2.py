@@ -56,6 +56,16 @@ def test_frames_with_the_numbers_and_the_time_of_the_driver(kernel):
     assert not kernel.is_streaming
 
 
+def test_a_driver_that_leaves_the_time_out_has_that_of_the_arrival(kernel):
+    start_ns = time.monotonic_ns()
+    with open_source("/dev/video0") as source:
+        reader = iter(source)
+        next(reader)
+        kernel.send(grey(126), 0, mono_ns=0)
+        frame = next(reader)
+    assert start_ns <= frame.captured_mono_ns <= time.monotonic_ns()
+
+
 def test_the_newest_of_the_waiting_pictures(kernel):
     with open_source("0") as source:
         reader = iter(source)

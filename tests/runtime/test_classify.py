@@ -143,6 +143,16 @@ def test_each_row_keeps_its_own_heading(kit):
     assert [(target.box.x, target.attributes["orientation"].degrees) for target in targets] == expected
 
 
+def test_probabilities_come_in_the_label_spaces_order_whatever_the_models(kit):
+    space = load_label_space("suas")
+    card = kit.classifier_card(label_space=space)
+    card = msgspec.structs.replace(card, outputs=card.outputs[::-1])
+    answers = {spec.name: np.ones((1, spec.shape[-1]), np.float32) for spec in card.outputs}
+    classify = Classifier(FakeBackend(card, lambda crops: answers))
+    classify(kit.frame(), candidates((0, 0, 8, 8)))
+    assert list(classify.probabilities) == [*(head.name for head in space.heads), "heading"]
+
+
 @pytest.mark.parametrize(("value", "said"), [(1.0000001, 1.0), (1.001, 1.0), (-0.001, 0.0)])
 def test_probabilities_stay_within_0_and_1(kit, value, said):
     (target,) = Classifier(answering(kit, value, [value] * 3), conf=0)(kit.frame(), candidates((0, 0, 8, 8)))

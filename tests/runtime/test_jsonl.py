@@ -170,6 +170,26 @@ def test_a_long_episode_is_counted_and_the_rest_is_whole(path, monitor, monkeypa
     assert writer.unwritten == left_out
 
 
+def test_a_slow_reader_gets_every_line_at_the_end(path, monitor, monkeypatch):
+    monkeypatch.setattr(jsonl, "CLOSE_S", 0.3)
+    with JsonlWriter(path, monitor=monitor, writing=lambda: time.sleep(0.1)) as writer:
+        for number in range(12):
+            writer.put(b"%d" % number)
+    assert path.read_bytes().split() == [b"%d" % number for number in range(12)]
+    assert writer.unwritten == 0
+
+
+def test_a_very_slow_reader_does_not_hold_up_the_end(path, monitor, monkeypatch):
+    monkeypatch.setattr(jsonl, "CLOSE_S", 0.1)
+    monkeypatch.setattr(jsonl, "LONGEST_CLOSE_S", 0.3)
+    start_s = time.monotonic()
+    with JsonlWriter(path, monitor=monitor, writing=lambda: time.sleep(0.05)) as writer:
+        for _ in range(100):
+            writer.put(b"{}")
+    assert time.monotonic() - start_s < 1.5
+    assert 50 < writer.unwritten == monitor.look().unwritten
+
+
 def test_a_full_disk_is_asked_again_every_second(path, monitor):
     disk = Disk()
     disk.full = True

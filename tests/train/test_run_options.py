@@ -53,6 +53,7 @@ def test_help_names_every_option_with_its_default(capsys):
         (("--name", "a/b"), "plain name"),
         (("--name", ""), "plain name"),
         (("--seed", "-1"), "cannot be negative"),
+        (("--seed", str(2**64)), "at most 4294967295"),
         (("--lr", "nan"), "--lr must be a number, is nan"),
         (("--margin", "9"), "--margin must be within"),
     ],

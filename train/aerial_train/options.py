@@ -13,6 +13,7 @@ from aerial_runtime.errors import UsageError
 
 SCHEDULES: Final = ("one-cycle", "cosine", "step", "plateau", "constant")
 OPTIMIZERS: Final = ("adamw", "muon", "sgd")
+MAX_SEED: Final = 2**32 - 1  # of NumPy and Lightning
 LOGGERS: Final = ("tensorboard", "csv", "mlflow", "wandb", "none")
 
 
@@ -160,6 +161,8 @@ def checked(options: Options) -> Options:
     for name in ("threads", "weight_decay", "seed", "clip", "early_stop", "patience", "freeze_epochs"):
         if getattr(options, name) < 0:
             raise UsageError(f"{flag_of(name)} cannot be negative, is {getattr(options, name)}")
+    if options.seed > MAX_SEED:
+        raise UsageError(f"--seed must be at most {MAX_SEED}, is {options.seed}")
     for name in ("workers", "average"):
         if getattr(options, name) < -1:
             raise UsageError(f"{flag_of(name)} must be at least -1, is {getattr(options, name)}")

@@ -37,7 +37,8 @@ class Format:
 
 @dataclass(frozen=True)
 class Picture:
-    """One buffer of the driver, valid until it is given back. mono_ns: None where its clock is not ours."""
+    """One buffer of the driver, valid until it is given back. mono_ns: None where its clock is not ours, or it
+    has left the time out."""
 
     index: int
     data: U8  # [bytes]
@@ -173,7 +174,7 @@ class V4l2Device:
             return None
         mono_ns = None
         if buffer.flags & kernel.CLOCK_MASK == kernel.CLOCK_MONOTONIC:
-            mono_ns = (buffer.time.seconds * 1_000_000 + buffer.time.microseconds) * 1000
+            mono_ns = (buffer.time.seconds * 1_000_000 + buffer.time.microseconds) * 1000 or None
         data = np.frombuffer(self._maps[buffer.index], np.uint8)[: buffer.used_bytes]
         return Picture(buffer.index, data, buffer.sequence, mono_ns, bool(buffer.flags & kernel.IS_DAMAGED))
 
