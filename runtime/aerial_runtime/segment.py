@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from aerial_runtime.backends import Backend
 from aerial_runtime.contract import U8, Box
-from aerial_runtime.errors import ModelError
+from aerial_runtime.errors import ModelError, UsageError
 from aerial_runtime.tile import OVERLAP_PX, Tiling
 
 MIN_CELLS = 2  # a single cell is noise: the smallest target, 8 px across, covers 4 cells at stride 4
@@ -74,7 +74,7 @@ class Segmenter:
         self._max_candidates = max_candidates
         self._sizes_px = (min_size_px, max_size_px)
         self._level = mask_level(card.thresholds.mask if mask_threshold is None else mask_threshold)
-        self._tiling = None if tile is None else Tiling(tile, overlap_px, card.stride)
+        self._tiling = None if tile is None else _tiling(backend, tile, overlap_px, card.stride)
 
     def __call__(self, image_bgr: U8) -> Segmentation:
         """Segment one frame, uint8 [H, W, 3]. Raises ModelError for what the model computes."""
@@ -121,6 +121,18 @@ class Segmenter:
             )
         probability: U8 = output[0]
         return probability
+
+
+def _tiling(backend: Backend, tile: tuple[int, int], overlap_px: int, stride: int) -> Tiling:
+    """Return the tiling for a model. Raises UsageError for tiles that it cannot be given."""
+    _, height, width, _ = backend.card.inputs[0].shape
+    has_own_size = isinstance(height, int) and isinstance(width, int)  # an engine
+    if has_own_size and tile != (width, height):
+        raise UsageError(
+            f"{backend.name} takes frames of {width}x{height} alone; give --tile {width}x{height}, or an engine that "
+            f"was built for {tile[0]}x{tile[1]}"
+        )
+    return Tiling(tile, overlap_px, stride, padded=has_own_size)
 
 
 def mask_level(threshold: float) -> int:

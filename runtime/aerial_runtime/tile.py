@@ -36,8 +36,12 @@ class Span:
 class Tiling:
     """The map of a frame from the maps of its tiles."""
 
-    def __init__(self, tile: tuple[int, int], overlap_px: int, stride: int) -> None:
-        """tile: (width, height) in pixels, at most. stride: pixels per cell. Raises UsageError for what cannot be."""
+    def __init__(self, tile: tuple[int, int], overlap_px: int, stride: int, *, padded: bool = False) -> None:
+        """tile: (width, height) in pixels, at most. stride: pixels per cell. Raises UsageError for what cannot be.
+
+        padded: what is shorter at the frame's right and lower end gets black up to the tile's size, for a model that
+        takes no other. Within what it sees of that black its map may differ from that of the whole frame.
+        """
         grid = math.lcm(GRID_PX, stride)
         least = overlap_px + grid
         if overlap_px < 0:
@@ -49,7 +53,7 @@ class Tiling:
             )
         self._tile = tile
         self._steps = [(side - overlap_px) // grid * grid for side in tile]
-        self._stride = stride
+        self._stride, self._padded = stride, padded
         self._pixels: U8 = np.empty(0, np.uint8)
 
     def __call__(self, image_bgr: U8, map_of: Callable[[U8], U8]) -> U8:
@@ -72,12 +76,16 @@ class Tiling:
     def _cut(self, image_bgr: U8, row: Span, column: Span) -> U8:
         """Return a tile, contiguous: of the frame itself where it spans its width, else in a buffer used again."""
         tile = image_bgr[row.start : row.stop, column.start : column.stop]
-        if tile.flags.c_contiguous:
+        height, width = self._tile[::-1] if self._padded else tile.shape[:2]
+        if tile.flags.c_contiguous and tile.shape[:2] == (height, width):
             return tile
-        if tile.size > self._pixels.size:
-            self._pixels = np.empty(tile.size, np.uint8)
-        copy = self._pixels[: tile.size].reshape(tile.shape)
-        np.copyto(copy, tile)
+        size = height * width * 3
+        if size > self._pixels.size:
+            self._pixels = np.empty(size, np.uint8)
+        copy = self._pixels[:size].reshape(height, width, 3)
+        if tile.shape[:2] != (height, width):
+            copy[:] = 0
+        np.copyto(copy[: tile.shape[0], : tile.shape[1]], tile)
         return copy
 
 

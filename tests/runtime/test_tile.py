@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -48,6 +49,31 @@ def layouts(draw, least_overlap_px=0):
     width, height = (draw(st.integers(1, 700)) for _ in "wh")
     tile = tuple(draw(st.integers(overlap_px + GRID_PX, 400)) for _ in "wh")
     return width, height, tile, overlap_px
+
+
+def engine(kit, width, height, network):
+    """A segmenter that takes one size alone, as an engine does."""
+    card = kit.segmenter_card()
+    spec = msgspec.structs.replace(card.inputs[0], shape=(1, height, width, 3))
+    return FakeBackend(msgspec.structs.replace(card, inputs=(spec,)), network)
+
+
+def test_every_tile_of_an_engine_has_its_size(kit):
+    rng = np.random.default_rng(0)
+    sizes = []
+
+    def see(frame):
+        sizes.append(frame.shape)
+        return own_pixels(frame)
+
+    backend = engine(kit, 320, 256, see)
+    tiled = Segmenter(backend, 10_000, tile=(320, 256), overlap_px=64)
+    for width, height in ((701, 500), (320, 256), (99, 300), (1, 1)):  # longer, the same, shorter
+        frame = np.where(rng.random((height, width, 3)) < 0.5, 255, 0).astype(np.uint8)
+        assert np.array_equal(tiled.probability(frame), frame[::STRIDE, ::STRIDE, 2]), (width, height)
+    assert set(sizes) == {(1, 256, 320, 3)}
+    with pytest.raises(UsageError, match=r"320x256 alone; give --tile 320x256"):
+        Segmenter(backend, tile=(640, 256))
 
 
 @given(layout=layouts(), seed=st.integers(0, 999), share=st.floats(0, 1))

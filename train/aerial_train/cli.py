@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo-flight": ("aerial_train.demo_flight", "render the demo flight and its truth"),
     "segmenter": ("aerial_train.fit_segmenter", "train a segmenter"),
     "classifier": ("aerial_train.fit_classifier", "train a classifier"),
+    "average": ("aerial_train.average", "make one network of several that have one origin"),
     "find-lr": ("aerial_train.find_lr", "find a learning rate to begin with"),
     "overfit": ("aerial_train.overfit", "check that a network can learn one batch by heart"),
     "sweep": ("aerial_train.sweep", "vary options over many runs and rank them"),

@@ -109,13 +109,19 @@ def choose_seed(args: argparse.Namespace, *cards: ModelCard) -> None:
     args.seed = 0
     if args.data == SCENES or args.split in (None, "all"):
         return
-    seeds = sorted({int(card.training.get("seed", 0)) for card in cards})
+    trainings = [training for card in cards for training in _trainings(card)]
+    seeds = sorted({int(training.get("seed", 0)) for training in trainings})
     if len(seeds) > 1 and own_split(Path(args.data), cards[0].label_space) == "all":
         raise InputError(
             f"the trainings of these models divided {args.data} by the seeds {' and '.join(map(str, seeds))}, so each "
             "has learnt what the other held out; compare them on other data, or give the --seed to divide it by"
         )
     args.seed = seeds[0]
+
+
+def _trainings(card: ModelCard) -> list[dict[str, Any]]:
+    """Return what a card says of how the model was made; of a mean of several, of each of them."""
+    return [part["training"] for part in card.training.get("mean_of", [])] or [card.training]
 
 
 def open_source(args: argparse.Namespace, card: ModelCard) -> Source:
