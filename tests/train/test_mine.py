@@ -78,6 +78,17 @@ def test_frames_are_drawn_without_targets_on_the_photos_of_trainings(tmp_path, s
     assert "of 2 frames without targets" in capsys.readouterr().out
 
 
+def test_held_out_frames_lie_on_photos_that_trainings_leave_out(tmp_path):
+    for name, bgr in (("one", (0, 0, 255)), ("two", (255, 0, 0))):
+        cv2.imwrite(str(tmp_path / f"{name}_1.png"), np.full((300, 400, 3), bgr, np.uint8))
+    grounds: dict[bool, set[str]] = {True: set(), False: set()}
+    for image, held_out in mine._drawn(load_label_space("suas"), tmp_path, 0, 30):
+        blue, _, red = np.median(image.reshape(-1, 3), axis=0)
+        if abs(blue - red) > 60:  # else procedural terrain
+            grounds[held_out].add("red" if red > blue else "blue")
+    assert sorted(map(len, grounds.values())) == [1, 1] and grounds[True] != grounds[False]
+
+
 def test_ctrl_c_keeps_what_was_found(tmp_path, suas_models, empty, capsys, monkeypatch):
     whole = mine.candidates
 

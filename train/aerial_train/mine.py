@@ -22,6 +22,7 @@ from aerial_runtime.contract import U8
 from aerial_runtime.crop import cut_crop
 from aerial_runtime.errors import INTERRUPTED, InputError, UsageError
 from aerial_runtime.say import say
+from aerial_train.data.base import Split
 from aerial_train.data.manifest import Manifest, disk_full, new_folder, write_manifest
 from aerial_train.data.opening import open_backgrounds
 from aerial_train.data.packed import pack
@@ -122,10 +123,15 @@ def candidates(pair: Pair, image_bgr: U8, above: float) -> list[CropSample]:
 
 
 def _drawn(space: LabelSpace, backgrounds: Path | None, seed: int, count: int) -> Iterator[tuple[U8, bool]]:
-    """Draw frames as those of the certificate, on the photos of trainings and without targets; some are held out."""
+    """Draw frames without targets as for the certificate; some are held out, on photos that trainings leave out."""
     recipe = replace(FRAME_RECIPES["flight"], targets=(0, 0), distractors=DISTRACTORS)
-    scenes = FrameScenes(space, recipe, open_backgrounds(backgrounds, "train"), seed).with_size(*FRAME_PX)
-    return ((scenes.sample(0, index).image_bgr, is_held_out(index, VAL_SHARE)) for index in range(count))
+
+    def on(split: Split) -> FrameScenes:
+        return FrameScenes(space, recipe, open_backgrounds(backgrounds, split), seed).with_size(*FRAME_PX)
+
+    train, val = on("train"), on("val")
+    which = [is_held_out(index, VAL_SHARE) for index in range(count)]
+    return (((val if held_out else train).sample(0, index).image_bgr, held_out) for index, held_out in enumerate(which))
 
 
 def _photos(files: list[str], folder: Path, seed: int) -> Iterator[tuple[U8, bool]]:
