@@ -7,6 +7,9 @@ from aerial_runtime.errors import ModelError, UsageError
 from aerial_train.checkpoint import load_checkpoint
 from aerial_train.fit import Job, fit
 from aerial_train.fit_classifier import ClassifierOptions, classifier_task
+from aerial_train.transfer import grown
+from aerial_train.unet import UNetConfig
+from aerial_train.unetpp import make_unet
 
 BASE = ClassifierOptions(name="base", filters=(8, 16), blocks=1, crop_size=16, epochs=1, images_per_epoch=64, batch=16,
                          held_out=16, workers=0, threads=1, accelerator="cpu", average=0, logger="none")  # fmt: skip
@@ -49,10 +52,37 @@ def test_another_label_space_is_refused_unless_only_the_trunk_is_taken(base, tmp
     assert fresh["heads.weight"].shape != before["heads.weight"].shape
 
 
+def test_a_wider_network_begins_as_what_the_narrower_one_did(base, tmp_path, arrows, pads):
+    options = replace(BASE, out=str(tmp_path), init=str(base), filters=(12, 24))
+    wide, narrow = classifier_task(options, arrows).network.eval(), load_checkpoint(base).network
+    crops = torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        for name, said in narrow(crops).items():
+            torch.testing.assert_close(wide(crops)[name], said, rtol=1e-4, atol=1e-5)
+    sum(said.sum() for said in wide(crops).values()).backward()  # what is new learns from the first step on
+    assert wide.heads.weight.grad[:, 16:].abs().sum() > 0
+    other = classifier_task(replace(options, new_heads=True), pads).network
+    assert torch.equal(other.stem[0].weight[:8], narrow.stem[0].weight)
+
+
+@pytest.mark.parametrize("change", [{}, {"up": "transpose", "stem": "patch4"}, {"architecture": "unetpp"}])
+def test_a_wider_unet_begins_as_what_the_narrower_one_did(change):
+    torch.manual_seed(0)
+    config = UNetConfig(filters=(4, 6, 8), **change)
+    narrow, wide = make_unet(config).eval(), make_unet(replace(config, filters=(6, 6, 12))).eval()
+    weights = {**narrow.state_dict(), **grown(wide, narrow.state_dict())}
+    wide.load_state_dict(weights)
+    frames = torch.randint(0, 256, (2, 40, 52, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(wide(frames), narrow(frames), rtol=1e-4, atol=1e-5)
+    assert grown(narrow, wide.state_dict()) == {}
+
+
 def test_what_does_not_fit_is_refused(base, tmp_path, arrows):
     options = replace(BASE, out=str(tmp_path), init=str(base))
-    with pytest.raises(ModelError, match="leave the network's options out"):
-        classifier_task(replace(options, filters=(8, 32)), arrows)
+    for smaller in ({"filters": (8, 12)}, {"filters": (8, 16, 32)}, {"blocks": 2}):
+        with pytest.raises(ModelError, match="leave the network's options out"):
+            classifier_task(replace(options, **smaller), arrows)
     with pytest.raises(UsageError, match=r"trained with --margin 1.3, this run has 1.5"):
         classifier_task(replace(options, margin=1.5), arrows)
     with pytest.raises(ModelError, match=r"none\.pt"):

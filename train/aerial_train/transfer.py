@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aerial_runtime.card import LabelSpace, ModelCard
 from aerial_runtime.errors import ModelError, UsageError
@@ -40,13 +41,16 @@ def open_start(options: FitOptions, space: LabelSpace, kind: str) -> Checkpoint 
 def take_weights(network: nn.Module, start: Checkpoint, options: FitOptions) -> None:
     """Copy the weights of a checkpoint; with --new-heads all but those of the last stage.
 
-    Raises ModelError where the networks differ.
+    Into a network with more filters they go so that it computes what the narrower one did, see `grown`. Raises
+    ModelError where the networks differ otherwise.
     """
     weights = dict(start.network.state_dict())
     if options.new_heads:
         last = network_stages(network)[-1][0]
         fresh = network.state_dict()
         weights |= {name: value for name, value in fresh.items() if name.startswith(f"{last}.")}
+    if getattr(start.network.config, "skip", "add") == "add":  # of joined features the old would not stand first
+        weights |= grown(network, weights)
     try:
         network.load_state_dict(weights, strict=True)
     except RuntimeError as error:
@@ -55,6 +59,30 @@ def take_weights(network: nn.Module, start: Checkpoint, options: FitOptions) -> 
             f"the network of {options.init} is not that of this run ({reason}); leave the network's options out, "
             "and it is taken from there"
         ) from error
+
+
+def grown(network: nn.Module, narrow: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a network, those that are wider than in `narrow`, so that it computes what that one does.
+
+    The old weights stand first. What is new is as it was, at random, but for its say in what was there before: none,
+    until training gives it one (after Chen et al. 2016, Net2Net, whose new units are copies of old ones). Empty where
+    one of the old weights does not fit into the new.
+    """
+    turned = {f"{name}.weight" for name, part in network.named_modules() if isinstance(part, nn.ConvTranspose2d)}
+    wide = {}
+    for name, fresh in network.state_dict().items():
+        old = narrow.get(name)
+        if old is None or old.dim() != fresh.dim() or any(a > b for a, b in zip(old.shape, fresh.shape, strict=True)):
+            return {}
+        if old.shape != fresh.shape:
+            value = fresh.clone()
+            if old.dim() > 1:
+                out, into = (1, 0) if name in turned else (0, 1)
+                new = fresh.shape[into] - old.shape[into]
+                value.narrow(out, 0, old.shape[out]).narrow(into, old.shape[into], new).zero_()
+            value[tuple(slice(length) for length in old.shape)] = old
+            wide[name] = value
+    return wide
 
 
 def frozen_parts(network: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
