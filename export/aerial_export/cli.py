@@ -17,6 +17,7 @@ from aerial_runtime.segment import MAX_CANDIDATES
 
 FRAME_SIZE = (1920, 1080)
 BATCHES = (1, 10, 50)
+MAX_BATCH = 10_000  # the most that --max-candidates of a flight allows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +60,7 @@ def _parser() -> Parser:
     add(
         "--batch",
         action="append",
-        type=_positive,
+        type=_batch,
         metavar="N",
         help="crops a call for --benchmark, repeatable (1 10 50)",
     )
@@ -170,6 +171,13 @@ def _device(text: str) -> str:
     if re.fullmatch(r"cpu|(cuda|tensorrt):\d+", text) is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not cpu, cuda:N or tensorrt:N")
     return text
+
+
+def _batch(text: str) -> int:
+    count = _positive(text)
+    if count > MAX_BATCH:  # no flight has as many, and --benchmark would want the memory for them
+        raise argparse.ArgumentTypeError(f"{text} is more than {MAX_BATCH} crops")
+    return count
 
 
 def _positive(text: str) -> int:

@@ -83,6 +83,11 @@ def test_a_frame_larger_than_any_that_flies_is_refused(verb, capsys):
     assert "99999x99999 is more than 100 megapixels; see --help" in error_of(capsys, words, 2)
 
 
+def test_a_batch_larger_than_any_that_flies_is_refused(capsys):
+    words = ["--benchmark", "c.onnx", "--batch", "10000000"]
+    assert "10000000 is more than 10000 crops; see --help" in error_of(capsys, words, 2)
+
+
 def test_a_folder_for_the_output_is_made(save_segmenter, tmp_path, capsys, quick_build):
     output = tmp_path / "new" / "m.onnx"
     assert main([str(save_segmenter()), "-o", str(output)]) == 0 and output.is_file()
