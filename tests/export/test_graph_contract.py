@@ -70,6 +70,14 @@ def test_weights_that_are_no_numbers_are_refused():
         check_contract(model, CARD)
 
 
+def test_a_graph_that_flies_but_states_wrong_shapes_inside_is_refused():
+    model = graph()
+    model.graph.value_info.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 7]))
+    onnx.checker.check_model(model)
+    with pytest.raises(CheckError, match=r"ONNX's own check refuses it \(.*op_type:Cast.*\); no file was kept"):
+        check_contract(model, CARD)
+
+
 def test_the_card_must_be_this_checkpoints():
     import msgspec
 
