@@ -63,6 +63,8 @@ def test_whoever_flies_may_use_the_camera_and_the_gpu():
 def test_the_configuration_is_one_that_the_daemon_takes():
     config = parse_config(["--config", str(DOCKER / "flight.toml")])
     assert config.wait_for_camera and config.metrics_port == 9100
+    service = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["aerial"]
+    assert service["environment"] == {"AERIAL_METRICS_PORT": "${AERIAL_METRICS_PORT:-9100}"}  # for the health check
     assert 'SYMLINK+="aerial-camera"' in (DOCKER / "99-aerial-camera.rules").read_text()
     assert config.camera == "/dev/aerial-camera"
 
