@@ -17,6 +17,7 @@ from aerial_runtime.segment import MAX_CANDIDATES
 
 FRAME_SIZE = (1920, 1080)
 BATCHES = (1, 10, 50)
+OF_EXPORTS = ("output", "overwrite", "no_fp16", "engine")
 MAX_BATCH = 10_000  # the most that --max-candidates of a flight allows
 
 
@@ -74,6 +75,7 @@ def _run(args: argparse.Namespace) -> int:
     asked = [name for name in ("model", "verify", "inspect", "benchmark") if getattr(args, name) is not None]
     if len(asked) != 1:
         raise UsageError("give one of MODEL, --verify FILE, --inspect FILE, --benchmark FILE...; see --help")
+    _check_together(args)
     sizes: list[tuple[int, int]] = args.frame_size or [FRAME_SIZE]
     try:
         if args.verify is not None:
@@ -96,6 +98,15 @@ def _run(args: argparse.Namespace) -> int:
             f"the package {error.name} is missing; in the checkout, pip install '.[{extra}]'"
         ) from error
     return 0
+
+
+def _check_together(args: argparse.Namespace) -> None:
+    """Raise UsageError where something that was asked for would silently be left out."""
+    unused = [f"--{name.replace('_', '-')}" for name in OF_EXPORTS if args.model is None and getattr(args, name)]
+    if unused:
+        raise UsageError(f"{' and '.join(unused)} can be given with a MODEL to export alone; leave it out")
+    if args.benchmark is None and len(args.frame_size or ()) > 1:
+        raise UsageError("several --frame-size are for --benchmark alone; give one")
 
 
 def _inspect(path: Path, frame_size: tuple[int, int]) -> str:

@@ -88,6 +88,14 @@ def test_a_batch_larger_than_any_that_flies_is_refused(capsys):
     assert "10000000 is more than 10000 crops; see --help" in error_of(capsys, words, 2)
 
 
+def test_nothing_that_is_asked_for_is_silently_left_out(capsys):
+    assert "--output can be given with a MODEL" in error_of(capsys, ["--verify", "s.onnx", "-o", "report.onnx"], 2)
+    assert "--no-fp16 and --engine can" in error_of(capsys, ["--inspect", "s.onnx", "--engine", "--no-fp16"], 2)
+    sizes = ["--frame-size", "64x48", "--frame-size", "128x96"]
+    assert "several --frame-size are for --benchmark" in error_of(capsys, ["s.onnx", "--engine", *sizes], 2)
+    assert "several --frame-size are for --benchmark" in error_of(capsys, ["--inspect", "s.onnx", *sizes], 2)
+
+
 def test_a_folder_for_the_output_is_made(save_segmenter, tmp_path, capsys, quick_build):
     output = tmp_path / "new" / "m.onnx"
     assert main([str(save_segmenter()), "-o", str(output)]) == 0 and output.is_file()
