@@ -35,6 +35,7 @@ from aerial_runtime.camera.image_file import read_image
 from aerial_runtime.card import LabelSpace, Thresholds
 from aerial_runtime.config import Parser
 from aerial_runtime.contract import U8, Frame, Target
+from aerial_runtime.engine_card import ENGINE_SUFFIX
 from aerial_runtime.errors import InputError, ModelError, ResourceError, UsageError, run_command
 from aerial_runtime.pipeline import DetectOptions, Pipeline
 from aerial_runtime.say import say
@@ -84,6 +85,9 @@ def write_bundle(segmenter: Path, classifier: Path, output: Path, picture: Path 
     Raises ModelError for the models, InputError for their goldens, for the picture or where nothing is found in it,
     ResourceError where the file cannot be written.
     """
+    for path in (segmenter, classifier):
+        if path.suffix == ENGINE_SUFFIX:  # before it asks for a GPU
+            raise ModelError(f"{path} is an engine; a bundle flies anywhere, give FP32 files")
     with ExitStack() as stack:
         backends = [stack.enter_context(open_backend(path, "cpu")) for path in (segmenter, classifier)]
         for backend, kind in zip(backends, ("segmenter", "classifier"), strict=True):

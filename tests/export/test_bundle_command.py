@@ -112,6 +112,8 @@ def test_what_cannot_be_bundled(pair, exported, frame, tmp_path, kit, capsys):
     assert "cut.onnx is not a usable ONNX model" in refused(capsys, 3, tmp_path / "cut.onnx", classifier, *end)
     assert "do not belong together" in refused(capsys, 3, segmenter, exported / "c.onnx", *end)
     assert "s.fp16.onnx is fp16; a bundle flies" in refused(capsys, 3, exported / "s.fp16.onnx", classifier, *end)
+    (tmp_path / "s.engine").write_bytes(b"an engine")
+    assert "s.engine is an engine; a bundle flies" in refused(capsys, 3, tmp_path / "s.engine", classifier, *end)
     assert "must end in .aerial" in refused(capsys, 2, *pair, "-o", tmp_path / "b.zip")
     cv2.imwrite(str(tmp_path / "black.png"), kit.frame(64, 48))
     assert "find no target they are sure of" in refused(
