@@ -38,7 +38,7 @@ from aerial_runtime.contract import U8, Frame, Target
 from aerial_runtime.engine_card import ENGINE_SUFFIX
 from aerial_runtime.errors import InputError, ModelError, ResourceError, UsageError, run_command
 from aerial_runtime.pipeline import DetectOptions, Pipeline
-from aerial_runtime.say import say
+from aerial_runtime.say import say, utf8
 
 TRIED: Final = 60  # frames drawn for a golden one
 FRAME_SIZE: Final = (320, 384)  # height, width: room for some targets, and small in the bundle
@@ -111,7 +111,7 @@ def write_bundle(segmenter: Path, classifier: Path, output: Path, picture: Path 
             goldens_beside(model, card)  # raises where they are another model's
             files[Path(name).with_suffix(GOLDENS_SUFFIX).name] = goldens.read_bytes()
     manifest = Manifest(
-        name=output.stem,
+        name=utf8(output.stem),
         sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         label_space=cards[1].label_space,
         thresholds=thresholds_of(cards[0], cards[1]),

@@ -12,7 +12,7 @@ from aerial_runtime import __version__
 from aerial_runtime.config import Parser
 from aerial_runtime.contract import MAX_FRAME_MEGAPIXELS
 from aerial_runtime.errors import ResourceError, UsageError, run_command
-from aerial_runtime.say import say
+from aerial_runtime.say import say, utf8
 from aerial_runtime.segment import MAX_CANDIDATES
 
 FRAME_SIZE = (1920, 1080)
@@ -129,6 +129,8 @@ def _export(args: argparse.Namespace) -> None:
     if output is not None and output.suffix != ".onnx":
         raise UsageError(f"the output {output} must end in .onnx")
     written = output or source.with_suffix(".onnx")
+    if utf8(written.name) != written.name:  # before minutes are spent
+        raise UsageError(f"the name {written.name} is no UTF-8, as report and cards must be; give another --output")
     if args.no_fp16:
         stale = written.with_name(written.stem + FP16_SUFFIX)
         if args.engine:

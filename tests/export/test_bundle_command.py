@@ -1,3 +1,4 @@
+import os
 import shutil
 import zipfile
 
@@ -52,6 +53,12 @@ def test_a_pair_and_a_frame_become_a_bundle_that_flies(pair, frame, tmp_path, ca
     assert run(*pair, "-o", again, "--frame", frame) == 0
     assert again.read_bytes() == output.read_bytes()  # no times, no paths
     assert str(tmp_path).encode() not in output.read_bytes()
+
+
+def test_a_name_that_is_no_utf8_is_escaped_in_the_manifest(pair, frame, tmp_path):
+    output = tmp_path / os.fsdecode(b"caf\xe9.aerial")
+    assert run(*pair, "-o", output, "--frame", frame) == 0
+    assert Bundle(output).manifest.name == "caf\\udce9"
 
 
 def test_without_a_frame_the_one_with_the_clearest_answer_is_drawn(suas_models, tmp_path, monkeypatch):

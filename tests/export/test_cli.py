@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -67,6 +68,8 @@ def test_bad_input_is_one_sentence_and_the_right_code(save_segmenter, tmp_path, 
     torch.save(content, tmp_path / "cardless.pt")
     assert "no model card" in error_of(capsys, [tmp_path / "cardless.pt"], 3)
     assert "must end in .onnx" in error_of(capsys, [source, "-o", source, "--overwrite"], 2)
+    name = os.fsdecode(b"caf\xe9.onnx")
+    assert r"caf\udce9.onnx is no UTF-8" in error_of(capsys, [source, "-o", tmp_path / name], 2)
     assert "cannot export" in error_of(capsys, [tmp_path / "model.h5"], 2)
     assert "--unknown" in error_of(capsys, [source, "--unknown"], 2)
     assert "give one of MODEL" in error_of(capsys, [], 2)
