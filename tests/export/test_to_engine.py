@@ -237,7 +237,7 @@ def test_a_graph_that_tensorrt_refuses(folder, world, monkeypatch):
 
 
 def test_no_gpu_no_tensorrt_or_a_strange_one(folder, world, monkeypatch, plug_in):
-    with pytest.raises(ResourceError, match=r"give --device auto or cuda:N for .*segmenter.onnx, not cpu"):
+    with pytest.raises(ResourceError, match=r"give --device cuda:N for .*segmenter.onnx, not cpu"):
         build(folder / "segmenter.onnx", EngineOptions(device="cpu"))
     with pytest.raises(ResourceError, match=r"the GPU failed for cuda:1 .*invalid device ordinal"):
         build(folder / "segmenter.onnx", EngineOptions(device="cuda:1"))

@@ -239,7 +239,7 @@ def test_a_gpu_that_fails_in_flight_is_told_and_can_be_left(segmenter, world):
 
 def test_devices_that_an_engine_does_not_run_on(segmenter):
     for device in ("cpu", "tensorrt:0"):
-        with pytest.raises(ResourceError, match=f"give --device auto or cuda:N for .*, not {device}"):
+        with pytest.raises(ResourceError, match=f"give --device cuda:N for .*, not {device}"):
             open_backend(segmenter, device)
     with pytest.raises(ResourceError, match=r"the GPU failed for cuda:1 .*invalid device ordinal"):
         open_backend(segmenter, "cuda:1")

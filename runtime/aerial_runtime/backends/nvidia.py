@@ -46,7 +46,7 @@ def gpu_number(device: str, path: Path) -> int:
     if device == "auto":
         return 0
     if not device.startswith("cuda:"):
-        raise ResourceError(f"an engine runs on a GPU alone: give --device auto or cuda:N for {path}, not {device}")
+        raise ResourceError(f"an engine runs on a GPU alone: give --device cuda:N for {path}, not {device}")
     return int(device.removeprefix("cuda:"))
 
 
