@@ -163,7 +163,7 @@ def _make_engine(onnx: Path, args: argparse.Namespace) -> None:
             raise
         _tell(f"no engine was built: {error}; where it flies, run: aerial-export {onnx.name} --engine")
         return
-    _tell(f"wrote {engine} ({engine.stat().st_size / 1e6:.2f} MB)")
+    _tell(f"the engine is {engine} ({engine.stat().st_size / 1e6:.2f} MB)")  # which may have been there already
 
 
 def _tell(text: str) -> None:

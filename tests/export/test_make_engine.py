@@ -108,7 +108,7 @@ def test_an_engine_is_built_judged_verified_inspected_and_measured(exported, tmp
     assert main([str(tmp_path / f"{name}.onnx"), "--engine", "--frame-size", size]) == 0
     out = capsys.readouterr().out
     (engine,) = tmp_path.glob("*.engine")
-    assert engine.name == f"{name}.orin.10.3.0.fp16.engine" and f"wrote {engine}" in out
+    assert engine.name == f"{name}.orin.10.3.0.fp16.engine" and f"the engine is {engine}" in out
     assert f"{engine.name} (fp16, TensorRT 10.3.0 on Orin)" in out and "perturbed weights" in out
     assert main(["--verify", str(engine)]) == 0
     assert "within the limits" in capsys.readouterr().out
