@@ -44,7 +44,10 @@ def ask() -> tuple[bool, dict[str, Any]]:
     connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=ANSWER_S)
     connection.request("GET", "/healthz")
     answer = connection.getresponse()
-    return answer.status == http.HTTPStatus.OK, json.loads(answer.read())
+    health = json.loads(answer.read())
+    if not isinstance(health, dict) or not {"state", "reasons"} <= health.keys():
+        raise ValueError("another program answers there")
+    return answer.status == http.HTTPStatus.OK, health
 
 
 def stalled(health: dict[str, Any]) -> int | None:

@@ -70,6 +70,8 @@ class Bundle:
             raise ModelError(f"{path} is damaged or no bundle ({error}); copy it again, or make it anew") from error
         except OSError as error:
             raise ModelError(f"cannot read the bundle {path} ({error.strerror}); check the path") from error
+        if outside := [name for name in self.names if Path(name).name != name]:  # who unpacks it would write there
+            raise ModelError(f"{path} holds {outside[0]!r}, and a bundle has no folders; make it anew")
         for name, data in self._files.items():
             self._check_sum(name, data)
 

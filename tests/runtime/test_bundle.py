@@ -117,6 +117,13 @@ def test_a_file_that_is_not_the_one_bundled(tmp_path, parts, frame, capsys, name
     refused(capsys, 3, frame, path, name, "is not the file that was bundled")
 
 
+@pytest.mark.parametrize("name", ["../x.onnx", "/tmp/x.onnx", "folder/x.onnx"])
+def test_a_file_that_would_lie_elsewhere(bundle, frame, capsys, name):
+    with zipfile.ZipFile(bundle, "a") as archive:
+        archive.writestr(name, b"")
+    refused(capsys, 3, frame, bundle, name, "has no folders")
+
+
 def test_damage_anywhere_is_refused(bundle, tmp_path, frame, capsys):
     data = bundle.read_bytes()
     bad = tmp_path / "bad.aerial"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,24 @@ def test_running_is_well_and_degraded_says_why(turning):
     assert check(port) == (0, "running\n")
     monitor.reason("camera-lost", "no frame for 2 s")
     assert check(port) == (0, "degraded; camera-lost: no frame for 2 s\n")
+
+
+@pytest.mark.parametrize("text", [b"{}", b"[]", b"null", b'{"reasons": [], "status": "UP"}', b"<html>"])
+def test_another_program_on_the_port_is_no_health(text):
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        code, said = check(server.server_port)
+        server.shutdown()
+    assert code == 1 and said.startswith("no health on port") and "Traceback" not in said
 
 
 def test_starting_is_not_yet_well(served):
