@@ -231,7 +231,9 @@ def test_photos_are_divided_as_by_the_training(tmp_path, checkpoint, capsys):
     assert main(["compare", str(seven), str(five), str(data), "--split", "val", "--seed", "5"]) == 0
     assert main(["compare", str(seven), str(five), str(data)]) == 0
     assert main(["average", str(seven), str(five), "--out", str(tmp_path / "mean.pt")]) == 0
+    assert main(["average", *[str(tmp_path / "mean.pt")] * 2, "--out", str(tmp_path / "again.pt")]) == 0
     assert main(["evaluate", str(tmp_path / "mean.pt"), str(data), "--split", "val"]) == 3
+    assert main(["evaluate", str(tmp_path / "again.pt"), str(data), "--split", "val"]) == 3
     assert "by the seeds 5 and 7" in capsys.readouterr().err
 
 

@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
 def average(parts: Sequence[Checkpoint], names: Sequence[str], name: str) -> Checkpoint:
     """Return the mean of the parts, its card named `name`. names: of the parts, for errors. Raises ModelError.
 
-    The statistics of norms are averaged as the weights are, counters are the first's.
+    The statistics of norms are averaged as the weights are, counters are the first's. The first's network is taken for
+    the mean.
     """
     first = parts[0]
     for part, where in zip(parts[1:], names[1:], strict=True):

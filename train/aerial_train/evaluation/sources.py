@@ -109,7 +109,7 @@ def choose_seed(args: argparse.Namespace, *cards: ModelCard) -> None:
     args.seed = 0
     if args.data == SCENES or args.split in (None, "all"):
         return
-    trainings = [training for card in cards for training in _trainings(card)]
+    trainings = [part for card in cards for part in _trainings(card.training)]
     seeds = sorted({int(training.get("seed", 0)) for training in trainings})
     if len(seeds) > 1 and own_split(Path(args.data), cards[0].label_space) == "all":
         raise InputError(
@@ -119,9 +119,10 @@ def choose_seed(args: argparse.Namespace, *cards: ModelCard) -> None:
     args.seed = seeds[0]
 
 
-def _trainings(card: ModelCard) -> list[dict[str, Any]]:
-    """Return what a card says of how the model was made; of a mean of several, of each of them."""
-    return [part["training"] for part in card.training.get("mean_of", [])] or [card.training]
+def _trainings(training: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a card says of how the model was made; of a mean of several, also of means, of each of them."""
+    parts = training.get("mean_of", [])
+    return [one for part in parts for one in _trainings(part["training"])] or [training]
 
 
 def open_source(args: argparse.Namespace, card: ModelCard) -> Source:
