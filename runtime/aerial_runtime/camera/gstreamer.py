@@ -94,6 +94,7 @@ class GstreamerCamera(Source):
         self._lock = threading.Lock()  # held while reading, so that `close` never closes the pipe under a read
         self._closed = False
         self._size_px: tuple[int, int] | None = None  # width, height
+        self._has_changed_size = False
         self._has_ended = False
         self._has_size_or_end = threading.Event()
         self._lines: deque[str] = deque(maxlen=50)
@@ -166,7 +167,9 @@ class GstreamerCamera(Source):
         for line in self._child.stdout or ():
             found = CAPS_LINE.search(line)
             if found:
-                self._size_px = int(found[1]), int(found[2])
+                size_px = int(found[1]), int(found[2])
+                self._has_changed_size |= self._size_px not in (None, size_px)
+                self._size_px = size_px
                 self._has_size_or_end.set()
             else:
                 self._lines.append(line.strip())
@@ -187,7 +190,7 @@ class GstreamerCamera(Source):
             again = np.empty(len(last), np.uint8)
             self._fill(again, index)
             if again.tobytes() != last:
-                raise CameraError(f"{self.name} changed the size of its pictures after {index} frames")
+                raise self._why_resized(index)
             return last
         header = b""
         byte = np.empty(1, np.uint8)
@@ -208,6 +211,8 @@ class GstreamerCamera(Source):
         check_megapixels(self.name, width, height)
         row_bytes = (3 * width + 3) // 4 * 4
         if int(found[1]) != row_bytes * height:
+            if self._has_changed_size:  # told while the last pictures of the old size were still on their way
+                raise self._why_resized(index)
             raise CameraError(f"{self.name} gives {found[1].decode()} bytes for {width}x{height} pixels of BGR")
         if index == 0:
             self._widen_pipe(row_bytes * height)
@@ -236,6 +241,9 @@ class GstreamerCamera(Source):
         size = min(max(1 << ((picture_bytes // 2).bit_length() - 1), PAGE), MIB)
         with suppress(OSError):  # this user's pipes hold enough already: it works with a small one too
             fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, size)
+
+    def _why_resized(self, frames: int) -> CameraError:
+        return CameraError(f"{self.name} changed the size of its pictures after {frames} frames")
 
     def _why_ended(self, frames: int) -> UsageError | CameraError:
         lines = [without_password(line) for line in list(self._lines) if line]
