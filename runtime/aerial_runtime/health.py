@@ -187,12 +187,13 @@ class HealthMonitor:
             if self._reasons.pop(code, None) is not None:
                 self._news.append((code, None))
             return
+        text = utf8(text)  # here, for those that listen write JSON too
         before = self._reasons.get(code)
         if before is not None:
             since_utc_ns = before.since_utc_ns
         else:
             self._news.append((code, text))
-        self._reasons[code] = HealthReason(code, utf8(text), self._utc_ns() if since_utc_ns is None else since_utc_ns)
+        self._reasons[code] = HealthReason(code, text, self._utc_ns() if since_utc_ns is None else since_utc_ns)
 
     def _log_news(self) -> None:
         """Log the reasons that came and went: not under the lock, for a log may be slow."""

@@ -28,6 +28,7 @@ from aerial_runtime.outlet import detections_of
 from aerial_runtime.output_file import RECORDING, OutputFile
 from aerial_runtime.pipeline import Pipeline, PipelineResult
 from aerial_runtime.publish import is_within_machine
+from aerial_runtime.say import utf8
 from aerial_runtime.targets_file import TargetsFile
 
 MAX_FRAME_MS: Final = 1000.0  # a target is in the picture for some seconds
@@ -53,7 +54,7 @@ class Check:
 
 def judged(what: str, measured: str, limit: str, problem: str | None) -> Check:
     """Return a row: a no-go where there is a problem, which says what to do."""
-    return Check(what, measured, limit, problem is None, problem or "")
+    return Check(what, utf8(measured), limit, problem is None, utf8(problem or ""))  # both may name files
 
 
 @dataclass

@@ -20,6 +20,7 @@ from aerial_runtime.health import HealthMonitor
 from aerial_runtime.output_file import RECORDING, OutputFile, writable
 from aerial_runtime.record_file import RecordingWriter
 from aerial_runtime.record_messages import ANNOTATIONS, CAMERA, DETECTIONS, EVENTS, annotations_of, event_of, picture_of
+from aerial_runtime.say import utf8
 
 QUEUE_BYTES: Final = 64 << 20  # that wait for the thread: ten frames of 1080p, or a hundred of its JPEGs
 SYNC_S: Final = 0.5  # from one chunk to the next; the other half second is for encoding and a slow disk
@@ -107,6 +108,7 @@ class Recorder:
         """
         self._file = OutputFile(path, RECORDING, overwrite, monitor=monitor, writing=writing)
         self._options, self._monitor, self._lossless = options, monitor, lossless
+        about = {name: utf8(text) for name, text in about.items()}
         self._source = about.get("source", "")
         self._writer = RecordingWriter(about, cards)
         self._due_ns = 0  # monotonic: when the next picture is

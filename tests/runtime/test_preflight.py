@@ -122,6 +122,14 @@ def test_json_is_one_object(flags, capsys):
     assert err == "aerial-preflight: error: no-go: 1 of 7 checks failed (camera); see the remedies\n"
 
 
+def test_json_of_names_that_are_no_utf8(flags, tmp_path, capsys):
+    output = tmp_path / "o\udcff.jsonl"
+    assert main([*flags, "--json", "--output", str(output)]) == 0
+    assert main([*flags, "--json", "--output", str(output / "below")]) == 6
+    good, bad = map(json.loads, capsys.readouterr().out.splitlines())
+    assert "o\\udcff.jsonl" in good["checks"][-1]["measured"] and "o\\udcff.jsonl" in bad["checks"][-1]["remedy"]
+
+
 def test_every_failure_is_told_not_only_the_first(flags, tmp_path, capsys):
     bad = ["--camera", "/dev/video77", "--segmenter", "nowhere.onnx", "--output", str(tmp_path / "no" / "out.jsonl")]
     assert main([*flags, *bad, "--inject", "camera-loss@1s"]) == 6

@@ -125,6 +125,16 @@ def test_a_flight_stands_in_the_file_as_other_readers_read_it(path, monitor, rec
     ]
 
 
+def test_names_that_are_no_utf8(path, monitor):
+    """A reason comes in the thread that has the trouble, such as that of --output: an error there would end it."""
+    with Recorder(path, RecordOptions(), {"source": "cam\udcff"}, {}, monitor=monitor) as recorder:
+        monitor.listen(recorder.event)
+        monitor.reason("disk-full", "the output o\udcff.jsonl takes nothing")
+        fly(recorder, monitor, [frame(0, JPEG)])
+    assert read(path, CAMERA)[0]["frame_id"] == "cam\\udcff"
+    assert read(path, EVENTS)[0]["message"] == "disk-full: the output o\\udcff.jsonl takes nothing"
+
+
 def test_every_message_fits_its_schema_and_every_schema_is_one_that_viewers_read(path, monitor, recorder_of):
     """Foxglove reads objects with fixed names, lists of them, numbers, text and base64, and enumerations of numbers."""
     with recorder_of() as recorder:
