@@ -47,7 +47,7 @@ class JsonlWriter:
         self._lossless = lossless
         self._lines: queue.Queue[bytes] = queue.Queue(QUEUE_LINES)
         self._closing, self._given_up = threading.Event(), threading.Event()
-        self._put = self._written = self._left_out = 0
+        self._put = self._written = self._synced = self._unsynced = self._left_out = 0
         self._thread = threading.Thread(target=self._write_lines, name="output", daemon=True)
         self._thread.start()
 
@@ -61,7 +61,7 @@ class JsonlWriter:
             except queue.Full:
                 if not self._lossless or self._file.failed is not None:
                     self._left_out += 1
-                    self._monitor.count(unwritten=self._left_out)
+                    self._monitor.count(unwritten=self._left_out + self._unsynced)
                     return
 
     def _write_lines(self) -> None:
@@ -72,7 +72,7 @@ class JsonlWriter:
             self._file.close()
 
     def _write_until_closed(self) -> None:
-        synced, synced_s = 0, time.monotonic()
+        synced_s = time.monotonic()
         while not self._given_up.is_set():
             try:
                 line = self._lines.get(timeout=POLL_S) + b"\n"
@@ -85,10 +85,19 @@ class JsonlWriter:
                     return
                 self._closing.wait(RETRY_S)
             self._written += bool(line)
-            if self._written > synced and time.monotonic() >= synced_s + SYNC_S:
-                self._file.sync()
-                synced, synced_s = self._written, time.monotonic()
-        self._file.sync()
+            if time.monotonic() >= synced_s + SYNC_S:
+                self._sync()
+                synced_s = time.monotonic()
+        self._sync()
+
+    def _sync(self) -> None:
+        """Put the lines on the disk; where that fails those since the last time count as lost: a kernel drops them."""
+        if self._written == self._synced and self._file.failed is None:
+            return
+        if not self._file.sync():
+            self._unsynced += self._written - self._synced
+            self._monitor.count(unwritten=self._left_out + self._unsynced)
+        self._synced = self._written
 
     def close(self) -> None:
         """Write what waits, as long as it goes on, and close the file; the rest counts as unwritten."""
@@ -100,7 +109,7 @@ class JsonlWriter:
             if self._written > written:
                 written, patience_s = self._written, time.monotonic() + CLOSE_S
         self._given_up.set()
-        self._left_out = self._put - self._written
+        self._left_out = self._put - self._written + self._unsynced
         self._monitor.count(unwritten=self._left_out)
 
     @property

@@ -60,7 +60,7 @@ class OutputFile:
         self._kind = kind
         self._monitor = monitor
         self._writing = writing
-        self._has_begun = False
+        self._has_begun = self._is_unsynced = False
         self._file: FileIO | None = None
         with self._opening():
             if overwrite and path.exists():
@@ -100,17 +100,24 @@ class OutputFile:
             self._tell(error)
             return False
         self.size_bytes += len(piece)
-        self._tell(None)
+        if not self._is_unsynced:  # a disk that is gone takes pieces for a while, into memory
+            self._tell(None)
         return True
 
-    def sync(self) -> None:
-        """Put what is written on the disk, where it is a file that lies on one."""
+    def sync(self) -> bool:
+        """Put what is written on the disk, where it is a file that lies on one; return False where that failed."""
         if self._file is None or not self._is_regular():
-            return
+            return True
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
+            self._is_unsynced = True
             self._tell(error)
+            return False
+        if self._is_unsynced:
+            self._is_unsynced = False
+            self._tell(None)
+        return True
 
     def _begin(self) -> FileIO:
         """Return the file, at the first piece new or emptied."""

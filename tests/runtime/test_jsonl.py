@@ -67,6 +67,32 @@ def test_lines_are_on_the_disk_within_a_second_and_at_the_end(path, monitor, mon
     assert synced[-1] == 6 == path.stat().st_size
 
 
+def test_a_disk_that_takes_lines_into_memory_alone(path, monitor, monkeypatch):
+    """As a stick that was pulled out: writing works for a while, syncing does not, and what lay in memory is lost."""
+    monkeypatch.setattr(jsonl, "SYNC_S", 0.05)
+    is_gone, whole, synced = threading.Event(), os.fsync, []
+
+    def sync(file):
+        if is_gone.is_set():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        whole(file)
+        synced.append(os.fstat(file).st_size)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with JsonlWriter(path, monitor=monitor) as writer:
+        writer.put(b"1")
+        wait_until(lambda: 2 in synced)
+        is_gone.set()
+        for line in (b"2", b"3"):
+            writer.put(line)
+            wait_until(lambda line=line: monitor.look().unwritten == int(line) - 1)
+            assert reasons(monitor) == ["output-failed"]
+        is_gone.clear()
+        wait_until(lambda: reasons(monitor) == [])
+        writer.put(b"4")
+    assert writer.unwritten == monitor.look().unwritten == 2
+
+
 def test_an_existing_output_is_kept_unless_told_otherwise(path, monitor):
     path.write_text("old\n")
     with pytest.raises(UsageError, match=r"out\.jsonl exists; give --overwrite"):
