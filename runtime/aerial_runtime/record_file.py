@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 from collections.abc import Iterator, Mapping
@@ -108,7 +109,8 @@ class RecordingWriter:
 class Recording:
     """A recording that is read. about, cards: what stands at its start, known once the first message was read.
 
-    damaged: chunks that could not be read; the last one of a flight that was cut short is one of them.
+    damaged: chunks that could not be read. Where a record's frame is damaged, or the file ends within one, that counts
+    as one, and what comes after it is not found.
     """
 
     path: Path
@@ -145,10 +147,19 @@ class Recording:
                     return
                 file.seek(0)
                 records = StreamReader(file, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES).records
-                while (record := _next(records)) is not None:
+                while (record := self._next(records, file)) is not None:
                     yield from self._opened(record) if isinstance(record, Chunk) else (record,)
         except OSError as error:
             raise InputError(f"cannot read the recording {self.path} ({error.strerror}); check the path") from error
+
+    def _next(self, records: Iterator[Any], file: IO[bytes]) -> Any:
+        """Return the next record; None at the end, and, counted, where none can be read."""
+        start = file.tell()
+        try:
+            return next(records, None)
+        except DAMAGE:
+            self.damaged += start < os.fstat(file.fileno()).st_size  # a killed flight ends with a whole record
+            return None
 
     def _opened(self, chunk: Chunk) -> list[Any]:
         """Return what is in a chunk; nothing, counted, where it is damaged."""
@@ -157,11 +168,3 @@ class Recording:
         except DAMAGE:
             self.damaged += 1
             return []
-
-
-def _next(records: Iterator[Any]) -> Any:
-    """Return the next record; None at the end, and where none can be read."""
-    try:
-        return next(records, None)
-    except DAMAGE:
-        return None

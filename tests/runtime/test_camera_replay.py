@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from aerial_runtime import record as recorder_module
 from aerial_runtime.camera import CameraOptions, open_source
 from aerial_runtime.contract import Frame
 from aerial_runtime.errors import InputError, UsageError
 from aerial_runtime.health import HealthMonitor
+from aerial_runtime.log import setup_log
 from aerial_runtime.outlet import Outlet
 from aerial_runtime.pipeline import PipelineResult
 from aerial_runtime.record import Recorder, RecordOptions
@@ -67,6 +69,28 @@ def test_what_cannot_be_replayed_is_said(tmp_path):
         open_source(f"replay:{path}")
     with pytest.raises(UsageError, match=r"the recording .* has no --fps"):
         open_source(f"replay:{path}", CameraOptions(fps=3.0))
+
+
+def test_a_recording_that_lacks_something_is_told_and_one_of_a_killed_flight_is_whole(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recorder_module, "SYNC_S", 0.0)  # each frame in a chunk of its own
+    path = tmp_path / "f.mcap"
+    record(path, frames())
+    whole = path.read_bytes()
+    fourth = 0
+    for _ in range(4):
+        fourth = whole.index(b"zstd", fourth + 1)
+    begin = fourth - 41  # of the chunk's record: numbers stand before the name of its compression
+    for name, data, is_told in (
+        ("whole", whole, False),
+        ("killed", whole[:begin], False),
+        ("cut", whole[: fourth + 20], True),
+        ("damaged", whole[:begin] + b"\x06" + b"\xff" * 8 + whole[begin + 9 :], True),
+    ):
+        path.write_bytes(data)
+        with open_source(f"replay:{path}") as replay:
+            assert len(list(replay)) > 0
+        assert ("was cut short or is damaged; frames may be missing" in capsys.readouterr().err) == is_told, name
+        setup_log("console")  # forget that it was told
 
 
 def test_a_picture_that_cannot_be_decoded_is_counted(tmp_path):

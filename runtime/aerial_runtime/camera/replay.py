@@ -61,7 +61,7 @@ class Replay(Source):
                 yield from self._wait_until(mono_ns)
             yield Frame(image_bgr, about.name, about.index, about.captured_utc_ns, mono_ns, picture.data)
         if self._recording.damaged:
-            warn("replay", f"{self._recording.path} was cut short or is damaged: {self._recording.damaged} chunks lack")
+            warn("replay", f"the recording {self._recording.path} was cut short or is damaged; frames may be missing")
 
     def _wait_until(self, mono_ns: int) -> Iterator[None]:
         """Wait, and yield None every WAIT_S."""
