@@ -6,6 +6,7 @@ for message in Subscriber("tcp://10.0.0.2:5556", server_key="server.key", client
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
@@ -15,6 +16,7 @@ from typing import Final, TypeAlias
 import msgspec
 import zmq
 from zmq.auth import load_certificate
+from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
 from aerial_runtime.contract import (
@@ -33,7 +35,7 @@ SCHEMAS: Final = {"detections": DETECTIONS_SCHEMA, "health": HEALTH_SCHEMA, "tar
 QUEUE_MESSAGES: Final = 1000  # wait for a slow reader; beyond it they are lost, which `gaps` counts
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 1000  # ZeroMQ's 100 would miss the first frames of a daemon that starts after us
 SLICE_MS: Final = 200
-KEY_CHARACTERS: Final = 40
+KEY_BYTES: Final = 32
 # After these ZeroMQ does not try again, and would wait in vain for ever.
 REFUSALS: Final[dict[int, str]] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "refuses our key; it must be among its allowed clients when it starts",
@@ -202,6 +204,13 @@ def _curve_options(
     public, secret = load_certificate(client_keys)
     if secret is None:
         raise ValueError(f"{client_keys} holds no secret key; it is the file that ends in .key_secret")
-    if any(len(key) != KEY_CHARACTERS for key in (server, public, secret)):
-        raise ValueError(f"{server_key} or {client_keys} is damaged: a key is {KEY_CHARACTERS} characters")
+    if not all(map(_is_key, (server, public, secret))):
+        raise ValueError(f"{server_key} or {client_keys} is damaged: a key is 40 characters of Z85")
     return {zmq.CURVE_SERVERKEY: server, zmq.CURVE_PUBLICKEY: public, zmq.CURVE_SECRETKEY: secret}
+
+
+def _is_key(key: bytes) -> bool:
+    try:
+        return len(z85.decode(key)) == KEY_BYTES
+    except (KeyError, ValueError, struct.error):  # other characters; another length; five that are more than 32 bits
+        return False

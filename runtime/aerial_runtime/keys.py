@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import struct
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +76,7 @@ def load_keys(path: Path) -> tuple[bytes, bytes | None]:
             raise ValueError("its two keys do not belong together")
     except OSError as error:
         raise InputError(f"cannot read the key {path} ({error.strerror}); check the path") from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, struct.error) as error:  # the last of five characters that are more than 32 bits
         raise InputError(f"{path} is not a key of aerial-keygen ({error}); make it again") from error
     return public, secret
 
@@ -101,7 +103,8 @@ def keygen(options: argparse.Namespace) -> int:
         for name in options.client:
             _make_pair(folder / CLIENTS / f"{name}{PUBLIC}", folder / f"{name}{SECRET}")
     except OSError as error:
-        raise ResourceError(f"cannot write {error.filename} ({error.strerror}); give another folder") from error
+        where = error.filename or folder
+        raise ResourceError(f"cannot write {where} ({error.strerror}); give another folder") from error
     say(f"aircraft: aerial-runtime --server-key {folder / SERVER}{SECRET} --allowed-clients {folder / CLIENTS}")
     for name in options.client:
         say(f"{name}: aerial-listen --server-key {SERVER}{PUBLIC} --client-key {name}{SECRET}")
@@ -111,13 +114,20 @@ def keygen(options: argparse.Namespace) -> int:
 def _make_pair(public_path: Path, secret_path: Path) -> None:
     public, secret = zmq.curve_keypair()
     lines = f'metadata\n    made-by = "aerial-keygen {__version__}"\ncurve\n    public-key = "{public.decode()}"\n'
-    _write_new(public_path, lines, 0o644)
-    _write_new(secret_path, f'# SECRET: never leaves its owner\n{lines}    secret-key = "{secret.decode()}"\n', 0o600)
+    with ExitStack() as undo:  # half of a pair would pass for a whole one the next time
+        _write_new(public_path, lines, 0o644, undo)
+        own_lines = f'# SECRET: never leaves its owner\n{lines}    secret-key = "{secret.decode()}"\n'
+        _write_new(secret_path, own_lines, 0o600, undo)
+        undo.pop_all()
 
 
-def _write_new(path: Path, text: str, mode: int) -> None:
-    """Write a file that is not there yet; from its first moment nobody has more rights than `mode`."""
+def _write_new(path: Path, text: str, mode: int, undo: ExitStack) -> None:
+    """Write a file that is not there yet; from its first moment nobody has more rights than `mode`.
+
+    undo: deletes it.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    undo.callback(path.unlink)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(text)
 

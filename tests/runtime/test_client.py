@@ -236,9 +236,10 @@ def test_arguments_that_cannot_be_are_named(tmp_path, endpoint):
         Subscriber(endpoint, server_key=server, client_keys=tmp_path / "clients" / "ground.key")
     with pytest.raises(OSError, match="missing"):
         Subscriber(endpoint, server_key=tmp_path / "missing", client_keys=ours)
-    server.write_text('public-key = "short"')
-    with pytest.raises(ValueError, match="is damaged"):
-        Subscriber(endpoint, server_key=server, client_keys=ours)
+    for damaged in ("short", "~" * 40, "#" * 40):
+        server.write_text(f'public-key = "{damaged}"')
+        with pytest.raises(ValueError, match="is damaged"):
+            Subscriber(endpoint, server_key=server, client_keys=ours)
 
 
 def test_a_dead_link_is_noticed(endpoint):

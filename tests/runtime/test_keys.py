@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 
 import pytest
@@ -87,6 +88,21 @@ def test_a_public_key_whose_secret_is_lost_is_not_written_over(folder, capsys):
     assert (folder / "server.key").read_bytes() == before and not (folder / "server.key_secret").exists()
 
 
+def test_a_disk_that_is_full_leaves_no_half_of_a_pair(tmp_path, capsys):
+    """The secret file is the longer one; half of it passed for the aircraft's the next time."""
+    main([str(tmp_path / "long")])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "long" / "server.key").stat().st_size, before[1]))
+    try:
+        assert main([str(tmp_path / "keys")]) == 5
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"cannot write {tmp_path}/keys (File too large)" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["clients"]
+    assert main([str(tmp_path / "keys")]) == 0
+    assert load_keys(tmp_path / "keys" / "server.key_secret")[1] is not None
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main([str(tmp_path / "file" / "keys")]) == 5
@@ -135,6 +151,7 @@ def test_keys_that_make_no_sense_are_named(folder):
         "some text",
         'public-key = "short"',
         f'public-key = "{"~" * 40}"',
+        f'public-key = "{"#" * 40}"',
         f'public-key = "{zmq.curve_keypair()[0].decode()}"\nsecret-key = "{zmq.curve_keypair()[1].decode()}"',
         b"\xff\xfe\x00",
     ],
