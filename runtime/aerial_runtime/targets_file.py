@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 
 import msgspec
 
@@ -23,13 +24,14 @@ class TargetsFile:
 
         Raises UsageError where it exists and `overwrite` is not given, ResourceError where it cannot be written.
         """
-        self._path, self._part = path, path.with_name(path.name + PART)
+        self._path = path
+        self._part = path.with_name(f"{path.name}.{token_hex(4)}{PART}")  # nobody's: another file may be NAME.part
         try:  # also to look: a folder that is closed to us does not even tell what it holds
             if path.exists() and not path.is_file():
                 raise UsageError(f"--targets {path} is not a regular file; give another --targets")
             if path.exists() and not overwrite:
                 raise UsageError(f"the file of --targets {path} exists; give --overwrite, or another --targets")
-            self._part.touch()
+            self._part.open("xb").close()
             self._part.unlink()
         except OSError as error:
             raise self._refusal(error) from error
@@ -37,7 +39,7 @@ class TargetsFile:
     def write(self, flight: FlightTargets) -> None:
         """Write the file, in the place of an old one. Raises ResourceError."""
         try:
-            with self._part.open("wb") as file:
+            with self._part.open("xb") as file:
                 file.write(msgspec.json.format(msgspec.json.encode(flight), indent=1) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())  # before the name: crews pull the battery right after the landing
@@ -45,6 +47,8 @@ class TargetsFile:
             with suppress(OSError):  # not every file system can
                 sync_folder(self._path)
         except OSError as error:
+            with suppress(OSError):
+                self._part.unlink()
             raise self._refusal(error) from error
 
     def _refusal(self, error: OSError) -> ResourceError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 
 import pytest
 
@@ -34,6 +35,26 @@ def test_an_old_file_is_kept_until_the_new_one_is_whole(tmp_path):
     assert path.read_text() == "old"
     file.write(FLIGHT)
     assert read_targets(path) == FLIGHT
+
+
+def test_a_file_beside_it_is_left_alone(tmp_path):
+    """--output may be called so."""
+    path, other = tmp_path / "targets.json", tmp_path / "targets.json.part"
+    other.write_text("somebody's")
+    TargetsFile(path, overwrite=False).write(FLIGHT)
+    assert other.read_text() == "somebody's" and read_targets(path) == FLIGHT
+
+
+def test_a_disk_that_is_full_leaves_nothing(tmp_path):
+    file = TargetsFile(tmp_path / "targets.json", overwrite=False)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(ResourceError, match="cannot write --targets"):
+            file.write(FLIGHT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not any(tmp_path.iterdir())
 
 
 def test_it_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
