@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,7 @@ MAX_FRAME_MS: Final = 1000.0  # a target is in the picture for some seconds
 MAX_FRAMES = 10  # through the models
 RATE_SHARE = 0.9  # of --fps
 MIN_DISK_MINUTES: Final = 60.0
+BLOCK_BYTES = 512  # of st_blocks, whatever the file system's
 CLOCK_SLACK_S = 60.0
 CLOCK_FILE = Path("/var/lib/systemd/timesync/clock")  # touched by systemd whenever the time was known
 GPU_FILES = (Path("/dev/nvidia0"), Path("/dev/nvhost-gpu"))
@@ -199,7 +200,7 @@ def check_metrics(port: int) -> Check:
 def check_output(config: Config, seen: Seen, stack: ExitStack) -> Check:
     """Tell how long the disk lasts at the rate and size of the messages just measured."""
     open_writer(config, HealthMonitor("preflight"), True, Faults([]), stack)
-    free_mib = read_machine(config.output).disk_free_mib
+    free_mib = _free_mib(config.output)
     if free_mib is None or seen.result is None:
         return judged("output", f"{config.output} can be written", "", None)
     able = 1000 / max(seen.frame_ms, 0.001)
@@ -220,12 +221,22 @@ def check_targets(config: Config, path: Path) -> Check:
 def check_record(config: Config, path: Path) -> Check:
     """Tell whether the disk has room for the recording at its limit."""
     OutputFile(path, RECORDING, config.overwrite, monitor=HealthMonitor("preflight")).close()
-    free_mib = read_machine(path).disk_free_mib
+    free_mib = _free_mib(path)
     if free_mib is None:
         return judged("record", f"{path} can be written", "", None)
     limit_mib = config.record_limit * 1e6 / MIB
     problem = None if free_mib >= limit_mib else f"make room on the disk of {path}, or give a lower --record-limit"
     return judged("record", f"{path} can be written, {free_mib:,.0f} MiB free", f">= {limit_mib:,.0f} MiB", problem)
+
+
+def _free_mib(path: Path | None) -> float | None:
+    """Return what the disk has room for, an old file included: the flight replaces it."""
+    free_mib = read_machine(path).disk_free_mib
+    if path is None or free_mib is None:
+        return None
+    with suppress(OSError):  # there is none
+        free_mib += path.stat().st_blocks * BLOCK_BYTES / MIB
+    return free_mib
 
 
 def check_clock(config: Config, now_s: float) -> Check:

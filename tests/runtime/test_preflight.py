@@ -244,7 +244,10 @@ def test_a_disk_without_room_for_the_recording(flags, tmp_path, monkeypatch):
     no_go(rows(*flags, *record)["record"], "--record-limit")
     path.write_text("old\n")
     no_go(rows(*flags, *record)["record"], "--overwrite")
+    no_go(rows(*flags, *record, "--overwrite")["record"], "make room")
     assert path.read_text() == "old\n"
+    path.write_bytes(os.urandom(1 << 20))  # an old recording makes room for the new one
+    assert rows(*flags, *record, "--overwrite")["record"].go and path.stat().st_size == 1 << 20
 
 
 def test_a_clock_that_has_lost_the_time(flags, tmp_path):
