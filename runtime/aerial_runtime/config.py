@@ -74,6 +74,8 @@ def _check_together(config: Config) -> None:
     """Raise UsageError where two settings exclude each other."""
     if NO_SOCKET in config.bind and len(config.bind) > 1:
         raise UsageError(f"--bind {NO_SOCKET} stands alone; leave it out, or the endpoints beside it")
+    if not config.bind:  # of a file, where every endpoint was taken out
+        raise UsageError(f"bind holds no endpoint; name one, or leave it out, or give {NO_SOCKET!r} to mean it")
     if config.targets is not None and not config.track:
         raise UsageError("--targets lists what --no-track does not follow; leave one of them out")
     if config.max_size is not None and config.max_size < config.min_size:

@@ -18,6 +18,7 @@ import zmq
 from aerial_runtime.errors import ResourceError, UsageError
 from aerial_runtime.keys import CurveServer
 from aerial_runtime.log import warn
+from aerial_runtime.say import utf8
 
 DETECTIONS, HEALTH, TARGETS = b"detections", b"health", b"targets"  # the topics
 LINGER_MS = 200  # at the end, for the last message on its way; delays a stop only while something is unsent
@@ -172,8 +173,11 @@ class _Gate:
 def is_endpoint(endpoint: str) -> bool:
     """Tell whether the port of a tcp endpoint is one: libzmq takes 99999 for 34463, and 5556x for 5556.
 
-    True for other transports, which have none. `*` and 0 are a free port of the system's choice.
+    True for other transports, which have none. `*` and 0 are a free port of the system's choice. False for what is no
+    UTF-8, such as a file's name may be: pyzmq does not take it.
     """
+    if utf8(endpoint) != endpoint:
+        return False
     port = endpoint.rpartition(":")[2]
     is_port = port == "*" or (port.isascii() and port.isdecimal() and int(port) <= 65535)
     return is_port or not endpoint.startswith("tcp://")

@@ -105,6 +105,7 @@ def test_the_file_sets_and_flags_override(tmp_path):
         ("output = 7", UsageError, r"output cannot be 7; give the path of a file"),
         ('camera = "a\\u0000"', UsageError, r"camera cannot be 'a\\x00'"),
         ("bind = [1]", UsageError, r"bind cannot be \[1\]; give a ZeroMQ endpoint"),
+        ("bind = []", UsageError, r"bind holds no endpoint; name one, or leave it out, or give 'none'"),
         ('tile = "640"', UsageError, r"tile cannot be '640'; give width and height in pixels"),
         ('abstain = ["letter"]', UsageError, r"abstain cannot be \['letter'\]; give a number from 0 to 1, or HEAD"),
         ("min-size = 1\nmin_size = 2", UsageError, "has the key 'min_size' twice"),

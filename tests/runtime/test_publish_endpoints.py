@@ -96,10 +96,18 @@ def test_a_file_at_the_path_of_an_ipc_endpoint_is_kept(tmp_path):
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["nonsense", "foo://1", "tcp://127.0.0.1:port", "tcp://127.0.0.1:99999", "tcp://127.0.0.1:5556x", "tcp://[::1]:-1"],
+    [
+        "nonsense",
+        "foo://1",
+        "tcp://127.0.0.1:port",
+        "tcp://127.0.0.1:99999",
+        "tcp://127.0.0.1:5556x",
+        "tcp://[::1]:-1",
+        "ipc:///tmp/\udcff",
+    ],
 )
 def test_what_is_no_endpoint_is_named(endpoint):
-    with pytest.raises(UsageError, match=re.escape(f"--bind '{endpoint}' is not an endpoint")):
+    with pytest.raises(UsageError, match=re.escape(f"--bind {endpoint!r} is not an endpoint")):
         Publisher([endpoint], insecure=True)
 
 
