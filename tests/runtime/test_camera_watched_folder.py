@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import threading
 import time
@@ -11,7 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from aerial_runtime.camera import open_source
+from aerial_runtime.camera import open_source, watched_folder
+from aerial_runtime.errors import InputError
 
 JPEG = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))[1].tobytes()
 
@@ -37,6 +40,10 @@ class Watch:
                 break
             time.sleep(0.02)
         return [frame.name for frame in self.frames]
+
+    @property
+    def is_reading(self) -> bool:
+        return self._thread.is_alive()
 
     def close(self) -> None:
         self.source.close()
@@ -138,6 +145,42 @@ def test_a_card_that_is_pulled_out_and_put_back(watch, tmp_path, capsys):
     time.sleep(0.15)
     assert len(watch.frames) == 1  # what was there before stays known
     assert (told + capsys.readouterr().err).count("cannot be read") == 1
+
+
+def test_a_card_that_is_pulled_out_while_a_picture_is_read(watch, tmp_path, monkeypatch):
+    whole, card, away = watched_folder.read_picture, tmp_path / "card", tmp_path / "away"
+
+    def pulled_out(path):
+        card.rename(away)
+        monkeypatch.setattr(watched_folder, "read_picture", whole)
+        return whole(path)
+
+    monkeypatch.setattr(watched_folder, "read_picture", pulled_out)
+    (card / "new.jpg").write_bytes(JPEG)
+    assert watch.wait(1) == [] and watch.source.unreadable == 1
+    away.rename(card)
+    assert watch.wait(2) == ["new.jpg"]
+
+
+def test_a_card_that_does_not_even_tell_what_it_holds(watch, tmp_path, monkeypatch):
+    """As of a dead FUSE mount: looking at a file is an error of another kind than that there is none."""
+    picture, whole = tmp_path / "card" / "new.jpg", Path.stat
+    is_dead = threading.Event()
+
+    def stat(path, **more):
+        if is_dead.is_set() and path == picture:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        return whole(path, **more)
+
+    def read(path):
+        is_dead.set()
+        raise InputError(f"{path} cannot be read")
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(watched_folder, "read_picture", read)
+    picture.write_bytes(JPEG)
+    assert watch.wait(1) == [] and watch.source.unreadable == 1
+    assert watch.is_reading
 
 
 def test_a_name_that_is_used_again_for_another_picture(watch, tmp_path):

@@ -60,17 +60,20 @@ class WatchedFolder(Source):
         index = 0
         while not self._closing.is_set():
             for arrival in self._ready():
+                name, is_there = arrival.path.name, True
                 try:
                     image_bgr, encoded = read_picture(arrival.path)
                 except InputError as error:
-                    if time.monotonic() - arrival.still_since_s < GIVE_UP_S and arrival.path.exists():
+                    is_there = self._state(name) is not None
+                    if is_there and time.monotonic() - arrival.still_since_s < GIVE_UP_S:
                         continue  # the rest may be on its way
                     self._skip(str(error))
                     frame = None
                 else:
-                    frame = Frame(image_bgr, arrival.path.name, index, arrival.utc_ns, arrival.mono_ns, encoded)
+                    frame = Frame(image_bgr, name, index, arrival.utc_ns, arrival.mono_ns, encoded)
                 index += 1
-                self._known[arrival.path.name] = arrival.state
+                if is_there:  # else it may come back, with the card that was pulled out
+                    self._known[name] = arrival.state
                 yield frame
                 break  # looked at anew: what came while this one flew gets its own time
             else:
