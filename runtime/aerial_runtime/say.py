@@ -90,7 +90,12 @@ def _write(text: str, stream: TextIO) -> None:
         return
     data = text.encode(stream.encoding or "utf-8")
     while data:
-        data = data[os.write(descriptor, data) :]
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:  # another program has set the terminal that we share not to wait
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            poll.poll()
 
 
 def _silence(stream: TextIO) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -41,6 +43,23 @@ def run(script, streams):
 )
 def test_a_reader_that_has_gone_is_no_error(script, code, error):
     assert run(script, "| true") == (code, error)
+
+
+def test_a_stream_that_does_not_wait_for_its_reader_loses_no_line():
+    """Another program may have set it so: ssh and others do with a terminal, and leave it like that."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    line = "x" * 1000
+    script = f"from aerial_runtime.say import say; print(all([say({line!r}) for _ in range(300)]), file=sys.stderr)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import sys; {script}"], stdout=writing, stderr=subprocess.PIPE
+    ) as ours:
+        os.close(writing)
+        select.select([reading], [], [])
+        time.sleep(0.3)  # the pipe, of 64 kB, is full
+        with os.fdopen(reading) as lines:
+            assert lines.read() == 300 * f"{line}\n"
+        assert ours.stderr.read() == b"True\n"
 
 
 def test_an_error_that_nobody_reads_keeps_its_exit_code():
