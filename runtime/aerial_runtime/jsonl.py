@@ -100,7 +100,12 @@ class JsonlWriter:
         self._synced = self._written
 
     def close(self) -> None:
-        """Write what waits, as long as it goes on, and close the file; the rest counts as unwritten."""
+        """Write what waits, as long as it goes on, and close the file; the rest counts as unwritten.
+
+        Twice does no harm.
+        """
+        if self._closing.is_set():  # a disk that hangs is waited for once
+            return
         self._closing.set()
         now_s = time.monotonic()
         end_s, written, patience_s = now_s + LONGEST_CLOSE_S, self._written, now_s + CLOSE_S

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -188,6 +189,8 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 (a recording never ends the flight; health tells of it)
             text = f"the recording {self._file.path} has ended ({type(error).__name__}: {error}); the flight goes on"
             self._monitor.reason(RECORDING.failed, text)
+        with suppress(OSError):  # each piece is on the disk already
+            self._file.close()
         with self._lock:
             self._is_broken = True
             self._lock.notify_all()
@@ -274,15 +277,18 @@ class Recorder:
         return data.tobytes()
 
     def close(self) -> None:
-        """Store what waits, in CLOSE_S at most, and close the file; the rest counts as unrecorded."""
+        """Store what waits, in CLOSE_S at most, and close the file; the rest counts as unrecorded.
+
+        Twice does no harm.
+        """
+        if self._closing.is_set():  # a disk that hangs is waited for once
+            return
         self._closing.set()
         with self._lock:
             self._lock.notify_all()
         self._thread.join(CLOSE_S)
         self._left_out = self._put - self._stored
         self._monitor.count(unrecorded=self._left_out)
-        if not self._thread.is_alive():  # else it is in the middle of a write
-            self._file.close()
 
     @property
     def unrecorded(self) -> int:

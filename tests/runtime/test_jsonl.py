@@ -246,6 +246,20 @@ def test_what_the_disk_never_took_counts_at_the_end(path, monitor):
     assert writer.unwritten == 10
 
 
+def test_a_disk_that_hangs_is_waited_for_once(path, monitor, monkeypatch):
+    monkeypatch.setattr(jsonl, "CLOSE_S", 0.1)
+    gate = threading.Event()
+    with JsonlWriter(path, monitor=monitor, writing=lambda: gate.wait(60)) as writer:
+        writer.put(b"{}")
+        writer.close()
+        assert writer.unwritten == 1
+        monkeypatch.setattr(jsonl, "CLOSE_S", 60.0)
+        start_s = time.monotonic()
+    assert time.monotonic() - start_s < 10
+    gate.set()
+    wait_until(lambda: all(thread.name != "output" for thread in threading.enumerate()))
+
+
 def test_another_failure_has_another_reason(monitor):
     with JsonlWriter(Path("/dev/full"), overwrite=True, monitor=monitor) as writer:
         writer.put(b"{}")

@@ -351,6 +351,20 @@ def test_a_thread_that_cannot_keep_up_holds_up_no_live_flight_and_every_file_fli
     assert recorder.unrecorded == 0 and len(pictures(path)) == 100
 
 
+def test_a_disk_that_hangs_is_waited_for_once(recorder_of, monitor, monkeypatch):
+    monkeypatch.setattr(record, "CLOSE_S", 0.1)
+    gate = threading.Event()
+    with recorder_of(writing=lambda: gate.wait(60)) as recorder:
+        fly(recorder, monitor, [frame(0)])
+        recorder.close()
+        assert recorder.unrecorded > 0
+        monkeypatch.setattr(record, "CLOSE_S", 60.0)
+        start_s = time.monotonic()
+    assert time.monotonic() - start_s < 10
+    gate.set()
+    wait_until(lambda: all(thread.name != "record" for thread in threading.enumerate()))
+
+
 def test_where_there_is_no_room_for_a_picture_its_detections_are_kept(path, monitor, recorder_of, monkeypatch):
     monkeypatch.setattr(record, "QUEUE_BYTES", 300_000)
     monkeypatch.setattr(record, "SYNC_S", 0.001)  # the first item closes a chunk, so that the thread stands at the gate
