@@ -102,8 +102,10 @@ def check_camera(config: Config, seconds: float, seen: Seen) -> Check:
                 seen.frame = frame
                 frames.append((frame.index, frame.captured_mono_ns))
         live, unreadable = capture.live, capture.unreadable
+        is_watched = not live and not capture.ended  # a folder, which may be all right
     if not frames:
-        sentence = "; ".join(notes.reasons.values()) or f"no frame came in {seconds:g} s; check --camera"
+        remedy = "let the camera put a picture there meanwhile" if is_watched else "check --camera"
+        sentence = "; ".join(notes.reasons.values()) or f"no frame came in {seconds:g} s; {remedy}"
         return judged("camera", f"no frame, {unreadable} unreadable", _camera_limit(config), sentence)
     rate = _rate(frames) if live else None
     seen.rate = rate

@@ -175,6 +175,11 @@ def test_a_camera_that_gives_nothing(flags, camera):
     assert row.measured.startswith("no frame")
 
 
+def test_a_watched_folder_wants_a_picture_meanwhile(flags, tmp_path):
+    row = rows(*flags, "--camera", f"watch:{tmp_path}")["camera"]
+    no_go(row, "no frame came in 1 s; let the camera put a picture there meanwhile")
+
+
 def test_unreadable_frames(flags, tmp_path):
     (tmp_path / "frames" / "bad.png").write_text("text")
     row = rows(*flags)["camera"]
