@@ -122,7 +122,8 @@ def run(config: Config) -> int:
             if log.frames or stop.is_set():
                 summary = log.summary(capture.unreadable, capture.dropped, pipeline.provider)
                 log.close(summary, *([] if recorder is None else [recorder.summary()]))
-            if tracker is not None and targets_file is not None and tracker.frames:
+            # A flight that was stopped before its first frame has seen nothing: the list of the last one would mislead.
+            if tracker is not None and targets_file is not None and (tracker.frames or stop.is_set()):
                 targets_file.write(tracker.flight(utf8(name)))
         _judge(config, capture, pipeline, log, writer, recorder, tracker, stop)
     return 0

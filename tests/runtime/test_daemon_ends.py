@@ -94,7 +94,7 @@ def test_a_stop_while_the_camera_hangs_is_a_stop_within_two_seconds(tiny_models,
     assert capsys.readouterr().err == ""
 
 
-def test_a_stop_while_the_camera_does_not_open_is_a_stop_within_two_seconds(tiny_models, monkeypatch, capsys):
+def test_a_stop_while_the_camera_does_not_open_is_a_stop_within_two_seconds(tmp_path, tiny_models, monkeypatch, capsys):
     def open_source(*_):
         signal.raise_signal(signal.SIGTERM)
         stopped.append(time.monotonic())
@@ -102,10 +102,14 @@ def test_a_stop_while_the_camera_does_not_open_is_a_stop_within_two_seconds(tiny
 
     stopped = []
     monkeypatch.setattr("aerial_runtime.daemon.open_source", open_source)
-    assert main(["--camera", "/dev/null", "--models", str(tiny_models), "--bind", "none"]) == 0
+    targets = tmp_path / "targets.json"
+    targets.write_text("those of yesterday")
+    words = ["--camera", "/dev/null", "--models", str(tiny_models), "--bind", "none"]
+    assert main([*words, "--targets", str(targets), "--overwrite"]) == 0
     assert time.monotonic() - stopped[0] < 2
     out, err = capsys.readouterr()
     assert err == "" and "frames    0 in " in out
+    assert (read_targets(targets).frames, read_targets(targets).targets) == (0, [])
 
 
 def test_a_second_signal_ends_a_flight_that_hangs(tmp_path, flight, tiny_models):
