@@ -10,7 +10,6 @@ What the exported graph does beyond the network, see docs/decisions.md:
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -37,8 +36,7 @@ def open_checkpoint(path: Path) -> Source:
     """Return the source of a checkpoint, whose answers by PyTorch are right. Raises ModelError."""
     checkpoint = load_checkpoint(path)
     model = build_model(checkpoint)
-    ancestors = {"checkpoint": hashlib.sha256(path.read_bytes()).hexdigest()}
-    card = put_card(model, checkpoint.card, "fp32", ancestors, ("torch", "onnxscript"))
+    card = put_card(model, checkpoint.card, "fp32", {"checkpoint": checkpoint.sha256}, ("torch", "onnxscript"))
     return Source(
         model,
         card,

@@ -1,12 +1,18 @@
 """A checkpoint behind the engines' interface answers like the ONNX file exported from it."""
 
+import hashlib
+import shutil
+
 import msgspec
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
 
-from aerial_export.to_onnx import build_model
+import aerial_export.to_onnx
+import aerial_train.torch_backend
+from aerial_export.to_onnx import build_model, open_checkpoint
 from aerial_runtime.card import ModelCard, load_label_space
 from aerial_runtime.errors import InputError, ResourceError
 from aerial_train.checkpoint import classifier_tensors, load_checkpoint, save_checkpoint, segmenter_tensors
@@ -67,6 +73,24 @@ def test_answers_like_the_exported_graph(pairs, kind, shape):
         tolerance = 1 if values.dtype == np.uint8 else 1e-3
         np.testing.assert_allclose(values.astype(float), theirs[name].astype(float), atol=tolerance)
         assert values.std() > 0 or values.size == 1
+
+
+def test_the_hash_is_of_what_was_read_though_a_training_replaces_the_file(pairs, tmp_path, monkeypatch):
+    path = tmp_path / "best.pt"
+
+    def replaced_behind(_path):
+        checkpoint = load_checkpoint(path)
+        path.write_bytes(b"the next epoch")
+        return checkpoint
+
+    monkeypatch.setattr(aerial_export.to_onnx, "build_model", lambda _: onnx.load(pairs["classifier"][1]))
+    for module in (aerial_train.torch_backend, aerial_export.to_onnx):
+        monkeypatch.setattr(module, "load_checkpoint", replaced_behind)
+    first = shutil.copy(pairs["classifier"][0], path).read_bytes()
+    assert TorchBackend(path, "cpu").sha256 == "sha256:" + hashlib.sha256(first).hexdigest()
+    path.write_bytes(first)
+    artefact = open_checkpoint(path).card.artefact
+    assert artefact.ancestors["checkpoint"] == hashlib.sha256(first).hexdigest()
 
 
 def test_a_model_that_is_not_there(tmp_path):

@@ -31,10 +31,11 @@ FORMAT: Final = "aerial.checkpoint/1"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network in evaluation mode with its weights, and its card."""
+    """A network in evaluation mode with its weights, and its card. sha256: hex, of the file it was read from."""
 
     network: UNet | Classifier
     card: ModelCard
+    sha256: str = ""
 
 
 def segmenter_tensors(stride: int) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -97,7 +98,7 @@ def load_checkpoint(path: Path, kind: Literal["segmenter", "classifier"] | None 
     kind: the kind that is wanted, if it matters. Raises ModelError for a file that is missing, no checkpoint of
     aerial, damaged, or of the other kind.
     """
-    content = _read(path)
+    content, sha256 = _read(path)
     card = card_from_json(content[CARD_METADATA_KEY], str(path))
     if kind is not None and card.kind != kind:
         raise ModelError(f"{path} is a {card.kind}, a {kind} is needed: give the other checkpoint")
@@ -112,7 +113,7 @@ def load_checkpoint(path: Path, kind: Literal["segmenter", "classifier"] | None 
     except (msgspec.ValidationError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"the network described in {path} does not fit its weights ({reason}); train anew") from error
-    return Checkpoint(network.eval(), card)
+    return Checkpoint(network.eval(), card, sha256)
 
 
 def build_network(card: ModelCard, config: dict[str, Any]) -> UNet | Classifier:
@@ -132,7 +133,8 @@ def weights_sha256(weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """Return a file's content and its hex SHA-256, both of one reading: a training may replace the file meanwhile."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -147,4 +149,4 @@ def _read(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} has no model card; only checkpoints that aerial-train wrote can be used")
     if content.get("format") != FORMAT:
         raise ModelError(f"{path} has the format {content.get('format')!r}, this version reads {FORMAT!r}; train anew")
-    return content
+    return content, hashlib.sha256(data).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,8 +29,7 @@ class TorchBackend(Backend):
         if threads is not None:
             torch.set_num_threads(threads)
         self._network = checkpoint.network.to(self._device).eval()
-        digest = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-        super().__init__(path.name, checkpoint.card, digest, f"PyTorch on {self._device}")
+        super().__init__(path.name, checkpoint.card, f"sha256:{checkpoint.sha256}", f"PyTorch on {self._device}")
 
     @torch.inference_mode()
     def _run(self, inputs: U8) -> Mapping[str, Array]:
