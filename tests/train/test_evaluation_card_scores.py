@@ -85,6 +85,20 @@ def test_certificate_and_real_side_by_side(checkpoints, data, tmp_path, capsys, 
     assert after.training["measured"]["certificate"]["frames"] == "2" and "real_frames_recall" in after.scores
 
 
+def test_neither_card_gets_scores_where_one_model_was_not_measured(checkpoints, monkeypatch, capsys):
+    def and_the_training_goes_on(pair, scenes, others):
+        trained = load_checkpoint(Path(checkpoints[3]))
+        torch.nn.init.ones_(trained.network.heads.bias)
+        save_checkpoint(Path(checkpoints[3]), trained.network, trained.card)
+        return 0.5, 0.5
+
+    monkeypatch.setattr(certificate, "choose_thresholds", and_the_training_goes_on)
+    before = cards(checkpoints)
+    assert main(["certificate", "--frames", "1", *checkpoints, "--write"]) == 3
+    assert "c.pt was replaced while it was measured" in capsys.readouterr().err
+    assert [card.scores for card in cards(checkpoints)] == [card.scores for card in before]
+
+
 @pytest.mark.parametrize("given", [[], ["--segmenter"], ["--classifier"]])
 def test_only_checkpoints_can_be_written_to(checkpoints, data, suas_models, capsys, given):
     options = [word for k in range(0, 4, 2) if checkpoints[k] in given for word in checkpoints[k : k + 2]]

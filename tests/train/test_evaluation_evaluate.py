@@ -124,6 +124,22 @@ def test_write_changes_the_card_and_nothing_else(tmp_path, checkpoint, capsys):
     assert again.scores == pytest.approx(after.card.scores, rel=1e-3)
 
 
+def test_nothing_is_written_to_a_model_that_was_not_measured(tmp_path, checkpoint, monkeypatch, capsys):
+    data = write_crops(tmp_path / "crops", ["plain", "pink", "orange"])
+    trained = load_checkpoint(checkpoint)
+    sample = data_package.opening.PhotoCrops.sample
+
+    def and_the_training_goes_on(self, epoch, index):
+        torch.nn.init.ones_(trained.network.heads.bias)
+        save_checkpoint(checkpoint, trained.network, trained.card)
+        return sample(self, epoch, index)
+
+    monkeypatch.setattr(data_package.opening.PhotoCrops, "sample", and_the_training_goes_on)
+    assert main(["evaluate", str(checkpoint), str(data), "--write"]) == 3
+    assert "was replaced while it was measured" in capsys.readouterr().err
+    assert load_checkpoint(checkpoint).card.scores == trained.card.scores
+
+
 def test_scores_of_the_pipeline_go_with_the_thresholds_that_they_were_of(tmp_path, checkpoint):
     data = write_crops(tmp_path / "crops", ["plain", "pink", "orange"] * 24)
     start = load_checkpoint(checkpoint)

@@ -11,7 +11,7 @@ from aerial_runtime.backends import open_backend
 from aerial_runtime.backends.base import Array, Backend
 from aerial_runtime.contract import U8
 from aerial_runtime.errors import InputError, ModelError, ResourceError
-from aerial_train.checkpoint import load_checkpoint
+from aerial_train.checkpoint import Checkpoint, load_checkpoint
 from aerial_train.classifier import HEADING, TARGET
 
 
@@ -58,6 +58,20 @@ def open_model(path: Path, device: str = "auto", threads: int | None = None) -> 
     if path.suffix == ".pt":
         return TorchBackend(path, device, threads)
     return open_backend(path, device, threads)
+
+
+def measured_checkpoint(path: Path, model: Backend) -> Checkpoint:
+    """Return the checkpoint that a model was opened from, to write to it what was measured.
+
+    Raises ModelError where the file is another by now: a training replaces best.pt, whose weights were not measured.
+    """
+    checkpoint = load_checkpoint(path)
+    if f"sha256:{checkpoint.sha256}" != model.sha256:
+        raise ModelError(
+            f"{path} was replaced while it was measured, so nothing is written to it; wait until its training has "
+            "ended, or measure a copy"
+        )
+    return checkpoint
 
 
 def _torch_device(device: str) -> torch.device:

@@ -8,11 +8,13 @@ from typing import Final
 
 import msgspec
 
+from aerial_runtime.backends.base import Backend
 from aerial_runtime.errors import UsageError
 from aerial_runtime.say import say
-from aerial_train.checkpoint import load_checkpoint, save_checkpoint
+from aerial_train.checkpoint import save_checkpoint
 from aerial_train.evaluation.readings import PipelineScore
 from aerial_train.evaluation.real_crops import CropsScore, Manner
+from aerial_train.torch_backend import measured_checkpoint
 
 # The threshold of each kind of model, and the scores that are of it.
 OF_THRESHOLD: Final = {
@@ -59,6 +61,7 @@ def crops_numbers(prefix: str, scores: Mapping[Manner, CropsScore]) -> dict[str,
 
 def write_scores(
     args: argparse.Namespace,
+    models: Mapping[str, Backend],
     name: str,
     numbers: Mapping[str, float],
     facts: Mapping[str, str],
@@ -66,11 +69,12 @@ def write_scores(
 ) -> None:
     """Put scores into both checkpoints' cards, and under `measured` of their training what they are of.
 
-    name: of the measurement. facts: no paths of this machine, for cards travel. thresholds: by kind of model, of the
-    mask and of `target`; a card that gets another loses the scores that were of its own. Raises ModelError,
-    ResourceError.
+    models: kind -> what was measured. name: of the measurement. facts: no paths of this machine, for cards travel.
+    thresholds: by kind of model, of the mask and of `target`; a card that gets another loses the scores that were of
+    its own. Raises ResourceError, and ModelError where one of the files was replaced meanwhile: neither is written.
     """
-    checkpoints = {path: load_checkpoint(path) for path in (args.segmenter, args.classifier)}
+    files = {"segmenter": args.segmenter, "classifier": args.classifier}
+    checkpoints = {path: measured_checkpoint(path, models[kind]) for kind, path in files.items()}
     facts = {**facts, **{checkpoint.card.kind: checkpoint.card.name for checkpoint in checkpoints.values()}}
     for path, checkpoint in checkpoints.items():
         card, scores = checkpoint.card, dict(checkpoint.card.scores)

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     if args.write:
         facts = {"frames": str(args.frames), "seed": str(args.seed), "backgrounds": _folder(args.backgrounds)}
         thresholds = {"segmenter": pair.mask_threshold, "classifier": pair.conf}
-        write_scores(args, "certificate", pipeline_numbers("certificate", score), facts, thresholds)
+        write_scores(args, pair.models, "certificate", pipeline_numbers("certificate", score), facts, thresholds)
     return 0
 
 

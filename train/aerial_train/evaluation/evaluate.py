@@ -30,7 +30,7 @@ from aerial_train.evaluation.sources import (
 from aerial_train.evaluation.tables import Table, choice_table, classifier_tables, segmenter_tables
 from aerial_train.scenes.crops import CropScenes
 from aerial_train.scenes.symmetry import orientation_limit
-from aerial_train.torch_backend import open_model
+from aerial_train.torch_backend import measured_checkpoint, open_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         evaluate = evaluate_segmenter if backend.card.kind == "segmenter" else evaluate_classifier
         numbers, choice = evaluate(args, backend, source)
     if args.write:
-        write_card(args.model, numbers, choice, source, backend.card.views)
+        write_card(args.model, backend, numbers, choice, source)
         say(f"wrote the card of {args.model}; export it again for what flies")
     return 0
 
@@ -122,11 +122,14 @@ def _with_limit(score: ClassifierScore, source: Source) -> ClassifierScore:
     return replace(score, orientation=replace(score.orientation, raw_limit=limit))
 
 
-def write_card(path: Path, numbers: dict[str, float], choice: Choice, source: Source, views: int) -> None:
-    """Put what was measured and chosen into a checkpoint's card, whole or not at all. Raises ResourceError."""
-    from aerial_train.checkpoint import load_checkpoint, save_checkpoint
+def write_card(path: Path, model: Backend, numbers: dict[str, float], choice: Choice, source: Source) -> None:
+    """Put what was measured of a model and chosen into its checkpoint's card, whole or not at all.
 
-    checkpoint = load_checkpoint(path)
+    Raises ResourceError, and ModelError where the file was replaced meanwhile.
+    """
+    from aerial_train.checkpoint import save_checkpoint
+
+    checkpoint, views = measured_checkpoint(path, model), model.card.views
     card = checkpoint.card
     # Cards travel with the model: names of folders only, no paths of this machine.
     facts = {name: Path(text).name if name in ("data", "backgrounds") else text for name, text in source.facts.items()}

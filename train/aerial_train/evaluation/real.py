@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         write_report(args.out, "The whole pipeline on labelled photographs", facts, sections, {"real": numbers})
     if args.write:
-        write_scores(args, "real", for_cards, {"data": ", ".join(names)})
+        write_scores(args, pair.models, "real", for_cards, {"data": ", ".join(names)})
     return 0
 
 
