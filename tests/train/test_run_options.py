@@ -149,6 +149,8 @@ def test_empty_filters_of_a_config_file_leave_the_network_as_it_is(tmp_path):
         ("epochs = 1.5", UsageError, "epochs in .* cannot be 1.5"),
         ("schedule = 'cosin'", UsageError, "'cosine'"),
         ("compile = 3", UsageError, "compile in .* cannot be 3"),
+        ("dropout = 'much'", UsageError, "dropout in .* cannot be 'much'; it must be like '0.0'"),
+        ("deep-supervision = 3", UsageError, "deep-supervision in .* cannot be 3; it must be like 'False'"),
         ("epochs = ", InputError, "not valid TOML"),
     ],
 )

@@ -8,20 +8,23 @@ from aerial_train.search_space import Dimension, parse_search
 
 def test_ranges_and_choices():
     found = parse_search(
-        ["lr=1e-4..1e-2:log", "convs=1..3", "filters=8-16,16-32", "weight-decay=0..0.1"], SegmenterOptions
+        ["lr=1e-4..1e-2:log", "convs=1..3", "filters=8-16,16-32", "weight-decay=0..0.1", "dropout=0..0.5"],
+        SegmenterOptions,
     )
     assert found == [
         Dimension("lr", 1e-4, 1e-2, log=True),
         Dimension("convs", 1, 3),
         Dimension("filters", choices=("8-16", "16-32")),
         Dimension("weight_decay", 0.0, 0.1),
+        Dimension("dropout", 0.0, 0.5),
     ]
 
 
 def test_what_is_suggested_is_what_the_option_holds():
-    trial = optuna.trial.FixedTrial({"convs": 2, "filters": "8-16", "lr": 0.001})
-    space = parse_search(["convs=1..3", "filters=8-16,16-32", "lr=1e-4..1e-2:log"], SegmenterOptions)
-    assert [dimension.suggest(trial, SegmenterOptions) for dimension in space] == [2, (8, 16), 0.001]
+    trial = optuna.trial.FixedTrial({"convs": 2, "filters": "8-16", "lr": 0.001, "dropout": 0.25, "compile": "false"})
+    words = ["convs=1..3", "filters=8-16,16-32", "lr=1e-4..1e-2:log", "dropout=0..0.5", "compile=true,false"]
+    found = [dimension.suggest(trial, SegmenterOptions) for dimension in parse_search(words, SegmenterOptions)]
+    assert found == [2, (8, 16), 0.001, 0.25, False]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from aerial_runtime.config import Parser
 from aerial_runtime.errors import ModelError, UsageError
-from aerial_train.checkpoint import load_checkpoint
+from aerial_train import fit_segmenter
+from aerial_train.checkpoint import Checkpoint, load_checkpoint
 from aerial_train.fit import Job, fit
-from aerial_train.fit_classifier import ClassifierOptions, classifier_task
-from aerial_train.transfer import grown
+from aerial_train.fit_classifier import ClassifierOptions, classifier_task, network_config
+from aerial_train.run_options import options_from
+from aerial_train.transfer import grown, take_weights
 from aerial_train.unet import UNetConfig
 from aerial_train.unetpp import make_unet
 
@@ -40,6 +43,34 @@ def test_it_starts_where_the_other_ended(base, tmp_path, arrows):
     before = load_checkpoint(base).network.state_dict()
     assert task.network.config.filters == (8, 16)  # taken from there
     assert all(torch.equal(value, before[name]) for name, value in task.network.state_dict().items())
+
+
+def test_what_the_other_had_can_be_switched_off():
+    theirs = replace(network_config(BASE), dropout=0.3)
+    assert network_config(BASE, theirs).dropout == 0.3
+    assert network_config(replace(BASE, dropout=0.0), theirs).dropout == 0
+    nest = UNetConfig(architecture="unetpp", deep_supervision=True, up_activation=True, dropout=0.3)
+    parser = Parser()
+    fit_segmenter.add_arguments(parser)
+
+    def of(*words):
+        options = options_from(parser.parse_args(["--name", "a", *words]), fit_segmenter.SegmenterOptions)
+        return fit_segmenter.network_config(options, nest)
+
+    assert of() == nest
+    switched_off = of("--no-deep-supervision", "--no-up-activation", "--dropout", "0")
+    assert switched_off == UNetConfig(architecture="unetpp")
+    assert of("--no-deep-supervision", "--architecture", "unet").architecture == "unet"
+
+
+def test_a_nest_goes_on_without_its_supervision(kit):
+    torch.manual_seed(0)
+    theirs = UNetConfig(filters=(4, 8, 8), architecture="unetpp", deep_supervision=True)
+    start = Checkpoint(make_unet(theirs), kit.segmenter_card())
+    network = make_unet(replace(theirs, deep_supervision=False))
+    take_weights(network, start, BASE)
+    before = start.network.state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_another_label_space_is_refused_unless_only_the_trunk_is_taken(base, tmp_path, pads):

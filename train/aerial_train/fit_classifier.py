@@ -55,7 +55,8 @@ class ClassifierOptions(FitOptions):
     stem_kernel: int = option(0, "side of the first convolution; 0: 5", "network")
     stem_stride: int = option(0, "stride of the first convolution; 0: 2", "network")
     activation: str = option("", "relu, silu, mish or leaky_relu", "network", metavar="NAME")
-    dropout: float = option(0.0, "share of the features dropped before the heads", "network")
+    dropout: float | None = option(None, "share of the features dropped before the heads (0, or that of --init)",
+                                   "network", type=float, metavar="X")  # fmt: skip
 
     @classmethod
     def recipes(cls) -> dict[str, dict[str, Any]]:

@@ -65,9 +65,10 @@ class SegmenterOptions(FitOptions):
     down: str = option("", "max, average or stride: the way to a coarser level", "network", metavar="DOWN")
     kernel: int = option(0, "side of the levels' convolutions, odd", "network")
     activation: str = option("", "relu, silu, mish or leaky_relu", "network", metavar="NAME")
-    up_activation: bool = option(False, "also behind the convolution that goes up", "network")
-    dropout: float = option(0.0, "share of channels dropped before each coarser level", "network")
-    deep_supervision: bool = option(False, "of a unetpp: in training every column answers", "network")
+    up_activation: bool | None = option(None, "also behind the convolution that goes up", "network", type=bool)
+    dropout: float | None = option(None, "share of channels dropped before each coarser level (0, or that of --init)",
+                                   "network", type=float, metavar="X")  # fmt: skip
+    deep_supervision: bool | None = option(None, "of a unetpp: in training every column answers", "network", type=bool)
 
     @classmethod
     def recipes(cls) -> dict[str, dict[str, Any]]:

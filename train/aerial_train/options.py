@@ -139,9 +139,13 @@ Options = TypeVar("Options", bound=FitOptions)
 
 
 def network_changes(options: FitOptions) -> dict[str, Any]:
-    """Return what the options of the group "network" change; empty ones leave the network as it is."""
-    group = [item.name for item in fields(options) if item.metadata["group"] == "network"]
-    return {name: getattr(options, name) for name in group if getattr(options, name)}
+    """Return what the options of the group "network" change; those not given leave the network as it is.
+
+    A dropout of 0 and a switch set to no are given, which of --init's network is a change: not given they are None.
+    """
+    group = [item for item in fields(options) if item.metadata["group"] == "network"]
+    values = {item.name: (getattr(options, item.name), item.default) for item in group}
+    return {name: value for name, (value, default) in values.items() if value != default}
 
 
 def is_main_process() -> bool:

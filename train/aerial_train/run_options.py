@@ -33,13 +33,13 @@ def add_options(parser: argparse.ArgumentParser, options: type[FitOptions], *, c
         text, title = keywords.pop("help"), keywords.pop("group")
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
-        if isinstance(item.default, bool):
-            keywords["action"] = argparse.BooleanOptionalAction
+        if keywords.get("type", type(item.default)) is bool:
+            keywords = {"action": argparse.BooleanOptionalAction}
         else:
             keywords.setdefault("type", type(item.default))
             if "choices" not in keywords:
                 keywords.setdefault("metavar", "X" if isinstance(item.default, float) else "N")
-        shown = "" if item.default in ("", (), False) else f" ({_shown(item.default)})"
+        shown = "" if item.default in ("", (), False, None) else f" ({_shown(item.default)})"
         # What is not given stays absent: a resumed run must tell a repeated default from none.
         groups[title].add_argument(flag_of(item.name), default=argparse.SUPPRESS, help=text + shown, **keywords)
     groups["run"].add_argument("--config", type=Path, metavar="FILE.toml", help="file with these options as keys")
@@ -126,13 +126,14 @@ def option_value(options: type[FitOptions], name: str, value: Any, where: str) -
     """Return a value from a file or a search space as the field `name` holds it. Raises UsageError, naming `where`."""
     item = next(item for item in fields(options) if item.name == name)
     default: Any = item.default
-    parse: Callable[[str], Any] = item.metadata.get("type", type(default))
+    parse: Callable[..., Any] = item.metadata.get("type", type(default))
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     found: Any
     try:
-        found = {"true": True, "false": False}[text.lower()] if isinstance(default, bool) else parse(text)
+        found = {"true": True, "false": False}[text.lower()] if parse is bool else parse(text)
     except (ValueError, KeyError) as error:
-        raise UsageError(f"{where} cannot be {value!r}; it must be like {_shown(default)!r}") from error
+        shown = parse() if default is None else default
+        raise UsageError(f"{where} cannot be {value!r}; it must be like {_shown(shown)!r}") from error
     choices = item.metadata.get("choices")
     if choices and found not in choices:
         raise UsageError(f"{where} cannot be {found!r}; {nearest(str(found), choices)}")

@@ -28,7 +28,7 @@ class Dimension:
         """Return this trial's value of the option."""
         if self.choices:  # as text: a study's storage keeps only plain values
             return option_value(options, self.name, trial.suggest_categorical(self.name, self.choices), self.name)
-        if isinstance(_default(options, self.name), int):
+        if isinstance(self.low, int):
             return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
@@ -53,8 +53,7 @@ def parse_search(texts: Sequence[str], options: type[FitOptions]) -> list[Dimens
 def _range(name: str, text: str, options: type[FitOptions]) -> Dimension:
     span, _, scale = text.partition(":")
     low, high = (option_value(options, name, end, f"--search {name}") for end in span.split("..", 1))
-    default = _default(options, name)
-    if isinstance(default, bool) or not isinstance(default, int | float):
+    if not isinstance(low, int | float):
         raise UsageError(f"--search {name} is no number, so it has no range; give its values as {name}=A,B")
     if scale not in ("", "log") or not low < high or (scale and low <= 0):
         raise UsageError(f"--search {name}={text} must be LOW..HIGH or LOW..HIGH:log, with LOW under HIGH")
@@ -66,7 +65,3 @@ def _choices(name: str, text: str, options: type[FitOptions]) -> Dimension:
     for choice in choices:
         option_value(options, name, choice, f"--search {name}")
     return Dimension(name, choices=choices)
-
-
-def _default(options: type[FitOptions], name: str) -> Any:
-    return next(item.default for item in fields(options) if item.name == name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from aerial_train.checkpoint import Checkpoint, load_checkpoint
 from aerial_train.choices import nearest
 from aerial_train.optimizers import network_stages
 from aerial_train.options import FitOptions
+
+SIDE_HEADS: Final = "side_heads."  # of a nest with deep supervision
 
 
 def open_start(options: FitOptions, space: LabelSpace, kind: str) -> Checkpoint | None:
@@ -49,6 +52,8 @@ def take_weights(network: nn.Module, start: Checkpoint, options: FitOptions) -> 
         last = network_stages(network)[-1][0]
         fresh = network.state_dict()
         weights |= {name: value for name, value in fresh.items() if name.startswith(f"{last}.")}
+    if not any(name.startswith(SIDE_HEADS) for name in network.state_dict()):  # they answer in training alone
+        weights = {name: value for name, value in weights.items() if not name.startswith(SIDE_HEADS)}
     if getattr(start.network.config, "skip", "add") == "add":  # of joined features the old would not stand first
         weights |= grown(network, weights)
     try:
