@@ -68,6 +68,12 @@ def test_score_checks_its_limits(tmp_path, capsys):
     assert "missed a x=0 y=0 30x30" in capsys.readouterr().out
     assert cli.main(["score", str(labels), str(empty), "--min-recall", "0.5"]) == 6
     assert "recall is 0.000" in capsys.readouterr().err
+    for gate in (["--min-recall", "nan"], ["--min-recall", "90"], ["--max-extras", "nan"]):
+        assert cli.main(["score", str(labels), str(empty), *gate]) == 2
+        assert gate[0] in capsys.readouterr().err
+    labels.write_text(json.dumps([{"image": "a", "targets": []}]))
+    assert cli.main(["score", str(labels), str(empty), "--min-recall", "0.5"]) == 3
+    assert "no target that counts" in capsys.readouterr().err
 
 
 def test_score_of_a_whole_flight(tmp_path, capsys):

@@ -27,6 +27,11 @@ def test_what_is_suggested_is_what_the_option_holds():
     assert found == [2, (8, 16), 0.001, 0.25, False]
 
 
+def test_a_comma_in_brackets_parts_no_choices():
+    (loss,) = parse_search(["loss=jaccard,tversky(0.3,0.7)+bce,focal"], SegmenterOptions)
+    assert loss.choices == ("jaccard", "tversky(0.3,0.7)+bce", "focal")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -39,6 +44,7 @@ def test_what_is_suggested_is_what_the_option_holds():
         ("schedule=cosin,step", "'cosine'"),
         ("convs=1.5..2", "cannot be '1.5'"),
         ("filters=8..16", "no range"),
+        ("compile=false..true", "no range"),
     ],
 )
 def test_what_cannot_be_searched(text, message):

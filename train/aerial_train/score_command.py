@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from aerial_runtime.card import load_label_space
-from aerial_runtime.errors import CheckError, InputError
+from aerial_runtime.errors import CheckError, InputError, UsageError
 from aerial_runtime.label_file import read_labels
 from aerial_runtime.score import format_score, read_detections, score_flight
 from aerial_runtime.score_targets import format_targets, has_ids, score_targets
@@ -33,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the score; return the exit code. Raises InputError, CheckError."""
+    """Print the score; return the exit code. Raises UsageError, InputError, CheckError."""
+    # Comparisons with NaN are false, and a gate of that would let everything pass.
+    if args.min_recall is not None and not 0 <= args.min_recall <= 1:
+        raise UsageError(f"--min-recall must be within 0..1, is {args.min_recall}")
+    if args.max_extras is not None and not args.max_extras >= 0:
+        raise UsageError(f"--max-extras must be 0 or more, is {args.max_extras}")
     space = load_label_space(args.label_space)
     labels, detections = read_labels(args.labels), read_detections(args.detections)
     score = score_flight(labels, detections, space)
@@ -51,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         rows = [*(f"missed {row}" for row in score.missed), *(f"extra  {row}" for row in score.extras)]
         print("\n".join(rows + (of_targets.wrong if of_targets else [])))
+    if args.min_recall is not None and not score.labels:
+        raise InputError(f"{args.labels} has no target that counts, so no recall; leave --min-recall out")
     if args.min_recall is not None and score.recall < args.min_recall:
         raise CheckError(f"recall is {score.recall:.3f}, less than --min-recall {args.min_recall}")
     if args.max_extras is not None and score.extras_per_frame > args.max_extras:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -53,7 +54,7 @@ def parse_search(texts: Sequence[str], options: type[FitOptions]) -> list[Dimens
 def _range(name: str, text: str, options: type[FitOptions]) -> Dimension:
     span, _, scale = text.partition(":")
     low, high = (option_value(options, name, end, f"--search {name}") for end in span.split("..", 1))
-    if not isinstance(low, int | float):
+    if isinstance(low, bool) or not isinstance(low, int | float):
         raise UsageError(f"--search {name} is no number, so it has no range; give its values as {name}=A,B")
     if scale not in ("", "log") or not low < high or (scale and low <= 0):
         raise UsageError(f"--search {name}={text} must be LOW..HIGH or LOW..HIGH:log, with LOW under HIGH")
@@ -61,7 +62,7 @@ def _range(name: str, text: str, options: type[FitOptions]) -> Dimension:
 
 
 def _choices(name: str, text: str, options: type[FitOptions]) -> Dimension:
-    choices = tuple(text.split(","))
+    choices = tuple(re.split(r",(?![^(]*\))", text))  # not within the brackets of tversky(0.3,0.7)
     for choice in choices:
         option_value(options, name, choice, f"--search {name}")
     return Dimension(name, choices=choices)
