@@ -58,6 +58,10 @@ def test_what_the_other_had_can_be_switched_off():
         return fit_segmenter.network_config(options, nest)
 
     assert of() == nest
+    with pytest.raises(UsageError, match="not that of --preset fast"):
+        of("--preset", "fast")
+    with pytest.raises(UsageError, match="--freeze-epochs goes with --freeze"):
+        of("--freeze-epochs", "2")
     switched_off = of("--no-deep-supervision", "--no-up-activation", "--dropout", "0")
     assert switched_off == UNetConfig(architecture="unetpp")
     assert of("--no-deep-supervision", "--architecture", "unet").architecture == "unet"

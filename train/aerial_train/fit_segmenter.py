@@ -192,10 +192,14 @@ def network_config(options: SegmenterOptions, base: UNetConfig | ClassifierConfi
     changes = network_changes(options)
     if "stem" in changes:
         changes.setdefault("output_stride", 0)
+    preset = PRESETS[options.preset]
     try:
-        return replace(base if isinstance(base, UNetConfig) else PRESETS[options.preset], **changes)
+        config = replace(base if isinstance(base, UNetConfig) else preset, **changes)
+        if options.preset != "default" and config != replace(preset, **changes):
+            raise UsageError(f"the network of --init is not that of --preset {options.preset}; leave --preset out")
     except ValueError as error:
         raise UsageError(f"this network cannot be built: {error}") from error
+    return config
 
 
 def _card(options: SegmenterOptions, network: UNet, space: LabelSpace) -> ModelCard:

@@ -186,6 +186,8 @@ def checked(options: Options) -> Options:
         raise UsageError(f"--name must be a plain name, is {options.name!r}; give --name NAME")
     if options.new_heads and not options.init:
         raise UsageError("--new-heads goes with --init MODEL.pt")
+    if options.freeze_epochs and not options.freeze:
+        raise UsageError("--freeze-epochs goes with --freeze PARTS")
     return options
 
 
