@@ -37,6 +37,7 @@ def test_a_comma_in_brackets_parts_no_choices():
     [
         ("lrr=1..2", "'lr'"),
         ("workers=1..2", "cannot vary"),
+        ("recipe=flight,r256", "cannot vary"),
         ("lr", "must look like"),
         ("lr=2..1", "LOW under HIGH"),
         ("lr=0..1:log", "LOW under HIGH"),

@@ -36,7 +36,8 @@ class Dimension:
 
 def parse_search(texts: Sequence[str], options: type[FitOptions]) -> list[Dimension]:
     """Return what `--search` asks for. Raises UsageError for an unknown option or a range that is none."""
-    known = [item.name for item in fields(options) if item.name not in FREE_WHEN_RESUMED]
+    # A recipe is many options at once, and a trial would take its scenes alone.
+    known = [item.name for item in fields(options) if item.name not in (*FREE_WHEN_RESUMED, "recipe")]
     dimensions = []
     for text in texts:
         word, sign, values = text.partition("=")
