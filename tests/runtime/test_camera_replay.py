@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from fake_camera import WaitedClock
 
 from aerial_runtime import record as recorder_module
 from aerial_runtime.camera import CameraOptions, open_source
@@ -49,12 +49,14 @@ def test_a_replay_gives_the_frames_of_the_flight(tmp_path):
     assert all(frame.encoded.startswith(b"\x89PNG") for frame in again)
 
 
-def test_a_replay_in_its_own_time(tmp_path):
-    path = tmp_path / "f.mcap"
+def test_a_replay_in_its_own_time(tmp_path, monkeypatch):
+    path, clock = tmp_path / "f.mcap", WaitedClock()
     record(path, frames())
+    monkeypatch.setattr("aerial_runtime.camera.replay.time", clock)
     with open_source(f"replay:{path}", CameraOptions(pace=True)) as replay:
-        ages_s = [(time.monotonic_ns() - frame.captured_mono_ns) / 1e9 for frame in replay if frame is not None]
-    assert all(0 <= age_s < 0.09 for age_s in ages_s) and len(ages_s) == 4
+        monkeypatch.setattr(replay._closing, "wait", clock.wait)
+        due = [(frame.captured_mono_ns, clock.monotonic_ns()) for frame in replay if frame is not None]
+    assert due == [(100_000_000 * n, 100_000_000 * n) for n in range(4)]
 
 
 def test_what_cannot_be_replayed_is_said(tmp_path):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import struct
 import threading
-import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from fake_camera import LONG_S, WaitedClock, until
 
 from aerial_runtime.camera import CameraOptions, open_source
 from aerial_runtime.errors import InputError
@@ -116,17 +116,19 @@ def test_paced_frames_come_in_the_time_of_the_film(tmp_path):
     assert times_s[-1] - times_s[0] < 2
 
 
-def test_paced_frames_are_not_dropped_where_we_are_late(tmp_path):
-    path = tmp_path / "flight.avi"
+def test_paced_frames_are_not_dropped_where_we_are_late(tmp_path, monkeypatch):
+    path, clock = tmp_path / "flight.avi", WaitedClock()
     write_video(path, 8)
+    monkeypatch.setattr("aerial_runtime.camera.video.time", clock)
     with open_source(str(path), CameraOptions(pace=True)) as source:
-        frames = []
+        monkeypatch.setattr(source._closing, "wait", clock.wait)
+        given = []
         for frame in source:
-            frames.append(frame)
-            if frame is not None and frame.index == 0:
-                time.sleep(0.6)
-    assert [frame.index for frame in frames] == list(range(8))
-    assert frames[5].captured_mono_ns - frames[1].captured_mono_ns < 0.2e9  # they were due while we slept
+            given.append((frame.index, round(clock.monotonic(), 2)))
+            if frame.index == 0:
+                clock.wait(0.55)
+    # Those that were due meanwhile come at once.
+    assert given == [(0, 0.0), *[(index, 0.55) for index in range(1, 6)], (6, 0.6), (7, 0.7)]
 
 
 def test_a_long_pause_of_a_paced_film_is_given_in_pieces(tmp_path, monkeypatch):
@@ -146,9 +148,9 @@ def test_closing_ends_a_paced_film_that_another_thread_reads(tmp_path):
     frames: list[object] = []
     reader = threading.Thread(target=lambda: frames.extend(source))
     reader.start()
-    time.sleep(0.15)
+    until(lambda: frames)
     source.close()
-    reader.join(1)
+    reader.join(LONG_S)
     assert not reader.is_alive()
     assert 0 < len(frames) < 25
     assert source.unreadable == 0

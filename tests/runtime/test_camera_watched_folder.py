@@ -35,7 +35,7 @@ class Watch:
 
     def wait(self, count: int) -> list[str]:
         """Return the names of what came, once there are so many or nothing more is to be expected."""
-        for _ in range(200):
+        for _ in range(3000):
             if len(self.frames) + self.source.unreadable >= count:
                 break
             time.sleep(0.02)
@@ -78,7 +78,8 @@ def test_new_pictures_in_order_and_old_ones_not(watch, tmp_path):
     assert (watch.source.name, watch.source.live) == ("card", False)
 
 
-def test_a_picture_written_slowly_is_taken_when_it_is_whole(watch, tmp_path):
+def test_a_picture_written_slowly_is_taken_when_it_is_whole(watch, tmp_path, monkeypatch):
+    monkeypatch.setattr("aerial_runtime.camera.watched_folder.GIVE_UP_S", 3600.0)
     with (tmp_path / "card" / "slow.jpg").open("wb") as file:
         for start in range(0, len(JPEG), len(JPEG) // 4 + 1):
             file.write(JPEG[start : start + len(JPEG) // 4 + 1])
@@ -90,7 +91,7 @@ def test_a_picture_written_slowly_is_taken_when_it_is_whole(watch, tmp_path):
 
 
 def test_a_whole_picture_that_still_grows_waits(watch, tmp_path, monkeypatch):
-    monkeypatch.setattr("aerial_runtime.camera.watched_folder.LOOK_S", 0.4)
+    monkeypatch.setattr("aerial_runtime.camera.watched_folder.LOOK_S", 2.0)
     with (tmp_path / "card" / "preview.jpg").open("wb") as file:
         file.write(JPEG)
         for _ in range(20):
@@ -107,12 +108,14 @@ def test_a_picture_that_is_moved_into_place(watch, tmp_path):
     assert watch.wait(1) == ["new.jpg"]
 
 
-def test_a_picture_that_stays_broken_is_counted_and_holds_up_nobody(watch, tmp_path, capsys):
+def test_a_picture_that_stays_broken_is_counted_and_holds_up_nobody(watch, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("aerial_runtime.camera.watched_folder.GIVE_UP_S", 3600.0)
     (tmp_path / "card" / "broken.jpg").write_bytes(JPEG[:-500])
     time.sleep(0.1)
     (tmp_path / "card" / "good.jpg").write_bytes(JPEG)
     assert watch.wait(1) == ["good.jpg"]
     assert watch.source.unreadable == 0
+    monkeypatch.setattr("aerial_runtime.camera.watched_folder.GIVE_UP_S", 0.5)
     assert watch.wait(2) == ["good.jpg"]
     assert watch.source.unreadable == 1
     assert "broken.jpg" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from fake_camera import LONG_S, QUICK, noisy, take, threads_since, until
+from fake_camera import LONG_S, PATIENT, QUICK, noisy, take, threads_since, until
 
 from aerial_runtime.camera import open_source
 from aerial_runtime.camera.base import Source, frame_now
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_capture")
 
 
 def test_the_newest_frame_of_a_camera_wins_and_the_gap_is_what_was_dropped(cameras, told):
-    with Capture(cameras.open, QUICK, told) as capture:
+    with Capture(cameras.open, PATIENT, told) as capture:
         cameras.give(noisy(0))
         assert take(capture).index == 0
         all_read = threading.Event()
@@ -33,7 +33,7 @@ def test_the_newest_frame_of_a_camera_wins_and_the_gap_is_what_was_dropped(camer
 
 
 def test_dropped_belongs_to_the_frame_that_was_taken(cameras, told):
-    with Capture(cameras.open, QUICK, told) as capture:
+    with Capture(cameras.open, PATIENT, told) as capture:
         all_read = threading.Event()
         cameras.give(noisy(0), noisy(1), all_read.set)
         assert all_read.wait(LONG_S)
@@ -46,7 +46,7 @@ def test_dropped_belongs_to_the_frame_that_was_taken(cameras, told):
 
 
 def test_frames_that_the_source_knows_it_lost_are_dropped_but_unreadable_ones_are_not(cameras, told):
-    with Capture(cameras.open, QUICK, told) as capture:
+    with Capture(cameras.open, PATIENT, told) as capture:
         cameras.give("gap", "gap", "unreadable", noisy(0))
         assert take(capture).index == 3
         assert (capture.dropped, capture.unreadable) == (2, 1)

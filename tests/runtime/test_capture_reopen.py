@@ -10,7 +10,7 @@ import weakref
 
 import numpy as np
 import pytest
-from fake_camera import LONG_S, QUICK, Cameras, noisy, take, threads_since, until
+from fake_camera import LONG_S, PATIENT, QUICK, Cameras, noisy, take, threads_since, until
 
 from aerial_runtime import capture as capture_module
 from aerial_runtime.capture import Capture
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("quick_capture")
 
 @pytest.mark.parametrize("ending", [CameraError("unplugged"), "end"])
 def test_a_lost_camera_is_opened_anew_and_the_index_goes_on(cameras, told, ending):
-    with Capture(cameras.open, QUICK, told) as capture:
+    with Capture(cameras.open, PATIENT, told) as capture:
         cameras.give(noisy(0), noisy(1), "unreadable", ending)
         cameras.opens = [CameraError("gone")] * 3
         told.until_only("camera-lost")
@@ -85,8 +85,8 @@ def test_the_wait_before_opening_doubles_to_a_limit_and_starts_again_when_all_is
         moments.append(time.monotonic())
         raise CameraError("gone")
 
-    with Capture(cameras.open, QUICK, told) as capture:
-        for _ in range(2):
+    with Capture(cameras.open, PATIENT, told) as capture:
+        for number in range(2):
             start = time.monotonic()
             moments.clear()
             cameras.opens = [fails] * 5
@@ -94,10 +94,10 @@ def test_the_wait_before_opening_doubles_to_a_limit_and_starts_again_when_all_is
             until(lambda: len(moments) == 5)
             waits = np.diff([start, *moments])
             assert (waits >= np.array([0.025, 0.05, 0.1, 0.2, 0.2]) - 0.001).all()
-            assert waits[0] < 0.2  # the delay starts again
-            assert waits[4] < 0.4  # and grows no further
-            cameras.give(noisy(0))
+            assert capture._delay_s == 0.2  # it grows no further
+            cameras.give(noisy(number))
             take(capture)
+            assert capture._delay_s == 0.025  # and starts again
 
 
 def test_silence_is_a_loss(cameras, told):

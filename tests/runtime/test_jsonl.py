@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aerial_runtime import jsonl
@@ -29,14 +30,14 @@ def path(tmp_path):
 
 
 class Disk:
-    """A fault to inject: full while `full` is set; counts the attempts."""
+    """A fault to inject: full while `full` is set; when it was tried."""
 
     def __init__(self):
         self.full = False
-        self.attempts = 0
+        self.moments_s = []
 
     def __call__(self):
-        self.attempts += 1
+        self.moments_s.append(time.monotonic())
         if self.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -46,11 +47,11 @@ def reasons(monitor):
 
 
 def wait_until(is_so):
-    for _ in range(500):
+    for _ in range(3000):
         if is_so():
             return
         time.sleep(0.01)
-    raise AssertionError("not within five seconds")
+    raise AssertionError("not within half a minute")
 
 
 def test_lines_are_on_the_disk_within_a_second_and_at_the_end(path, monitor, monkeypatch):
@@ -221,8 +222,9 @@ def test_a_full_disk_is_asked_again_every_second(path, monitor):
     disk.full = True
     with JsonlWriter(path, monitor=monitor, writing=disk) as writer:
         writer.put(b"{}")
-        time.sleep(1.3)
-        assert disk.attempts == 2
+        wait_until(lambda: len(disk.moments_s) == 4)
+    waits_s = np.diff(disk.moments_s)[:3]
+    assert 0.99 < waits_s.min() < 1.3  # the least: a busy machine adds its own
     assert writer.unwritten == monitor.look().unwritten == 1
 
 
@@ -235,14 +237,17 @@ def test_a_full_disk_from_the_first_line_on_keeps_the_old_file(path, monitor):
     assert path.read_text() == "old\n"
 
 
-def test_what_the_disk_never_took_counts_at_the_end(path, monitor):
+def test_what_the_disk_never_took_counts_at_the_end(path, monitor, monkeypatch):
+    for name in ("RETRY_S", "CLOSE_S", "LONGEST_CLOSE_S"):
+        monkeypatch.setattr(jsonl, name, 60.0)
     disk = Disk()
     disk.full = True
-    start = time.monotonic()
     with JsonlWriter(path, monitor=monitor, writing=disk) as writer:
         for _ in range(10):
             writer.put(b"{}")
-    assert time.monotonic() - start < 1
+        wait_until(lambda: reasons(monitor) == ["disk-full"])
+        start = time.monotonic()
+    assert time.monotonic() - start < 20
     assert writer.unwritten == 10
 
 
@@ -280,7 +285,7 @@ def test_a_slow_disk_delays_no_live_flight_and_every_file_flight(path, monitor):
         start = time.monotonic()
         for _ in range(QUEUE_LINES + 10):
             writer.put(b"{}")
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 5
         assert 9 <= writer.unwritten <= 10
         gate.set()
     with JsonlWriter(path, overwrite=True, monitor=monitor, lossless=True, writing=lambda: time.sleep(0.001)) as writer:

@@ -126,12 +126,13 @@ def test_health_comes_once_a_second_without_any_frame(endpoint, monitor):
         with Outlet("cam0", {}, publisher, None, monitor):
             monitor.state_is("running")
             next(subscriber)
-            start = time.monotonic()
-            states = [next(subscriber).state for _ in range(2)]
-            assert 1.5 < time.monotonic() - start < 2.5
+            heard = [next(subscriber) for _ in range(4)]
             monitor.state_is("stopping")
-        assert states == ["running"] * 2
-        assert next(subscriber).state == "stopping"  # the last words
+        assert heard[0].state == "running"
+        waits_s = np.diff([health.sent_mono_ns for health in heard]) / 1e9
+        assert 0.75 < np.median(waits_s) < 1.25  # a busy machine sends one late, and the next in its time
+        while next(subscriber).state != "stopping":  # the last words
+            pass
     assert subscriber.gaps == 0
 
 
