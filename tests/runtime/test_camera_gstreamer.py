@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fake_camera import LONG_S, until
+from fake_camera import until
 
 from aerial_runtime.camera import CameraOptions, open_source
 from aerial_runtime.camera.base import WAIT_S
@@ -79,9 +79,9 @@ def test_a_slow_reader_sees_the_newest_picture(tmp_path):
                 start_s, first = now_s, number
             behind.append((now_s - start_s) * 20 - (number - first))
             time.sleep(0.45)
-    assert np.median(behind) < 3  # the median, for a busy machine looks late once
-    assert source.dropped >= 3  # after a pause one lies half written in the pipe, and is passed over
-    assert frame.index == 4 + source.dropped
+    assert max(behind) < 3
+    assert source.dropped == 4  # each time one lay half written in the pipe, and was passed over
+    assert frame.index == 8
 
 
 @pytest.mark.parametrize("pad", ["GstQueue:aerial_newest.GstPad:sink", "GstCapsFilter:aerial_pixels.GstPad:src"])
@@ -98,7 +98,7 @@ def test_frames_are_stamped_when_they_come():
         frames = islice((frame for frame in source if frame is not None), 5)
         ages_s = [time.monotonic() - frame.captured_mono_ns / 1e9 for frame in frames]
     assert np.median(ages_s) < 0.15  # pictures come every 0.2 s; the median, for a busy machine looks late once
-    assert source.dropped <= 1
+    assert source.dropped == 0
 
 
 @needs_gstreamer
@@ -124,7 +124,7 @@ def test_closing_ends_a_read_in_another_thread():
     reader.start()
     until(lambda: attempts)
     source.close()
-    reader.join(LONG_S)
+    reader.join(1)
     assert not reader.is_alive()
     assert set(attempts) == {None}  # a silent camera is given time after time, for whoever flies to judge
     assert len(attempts) <= 2 + (time.monotonic() - start_s) / WAIT_S
@@ -202,7 +202,7 @@ def test_another_size_in_mid_stream(tmp_path, reads_late):
                 if frame is not None:
                     sizes.append(frame.image_bgr.shape)
                     time.sleep(1.5 if reads_late and len(sizes) == 1 else 0)
-    assert set(sizes) <= {(48, 64, 3)}
+    assert set(sizes) == {(48, 64, 3)}
 
 
 @needs_gstreamer

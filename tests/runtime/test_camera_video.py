@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fake_camera import LONG_S, WaitedClock, until
+from fake_camera import WaitedClock, until
 
 from aerial_runtime.camera import CameraOptions, open_source
 from aerial_runtime.errors import InputError
@@ -150,7 +150,7 @@ def test_closing_ends_a_paced_film_that_another_thread_reads(tmp_path):
     reader.start()
     until(lambda: frames)
     source.close()
-    reader.join(LONG_S)
+    reader.join(1)
     assert not reader.is_alive()
     assert 0 < len(frames) < 25
     assert source.unreadable == 0

@@ -285,7 +285,7 @@ def test_a_slow_disk_delays_no_live_flight_and_every_file_flight(path, monitor):
         start = time.monotonic()
         for _ in range(QUEUE_LINES + 10):
             writer.put(b"{}")
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 1
         assert 9 <= writer.unwritten <= 10
         gate.set()
     with JsonlWriter(path, overwrite=True, monitor=monitor, lossless=True, writing=lambda: time.sleep(0.001)) as writer:

@@ -128,7 +128,7 @@ def test_health_comes_once_a_second_without_any_frame(endpoint, monitor):
             next(subscriber)
             heard = [next(subscriber) for _ in range(4)]
             monitor.state_is("stopping")
-        assert heard[0].state == "running"
+        assert [health.state for health in heard[:2]] == ["running"] * 2
         waits_s = np.diff([health.sent_mono_ns for health in heard]) / 1e9
         assert 0.75 < np.median(waits_s) < 1.25  # a busy machine sends one late, and the next in its time
         while next(subscriber).state != "stopping":  # the last words
