@@ -1,18 +1,21 @@
 """For the tests of capture: the cameras and the monitor of fake_camera.py, and seconds made short. For those of the
-daemon: its flights. For those of publishing: a socket's place and listeners."""
+daemon: its flights. For those of publishing: a socket's place and listeners. For those of recordings: a recorder."""
 
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import cv2
 import pytest
 import zmq
 from daemon_kit import PINK, RED, FakeCamera
 from fake_camera import Cameras, Told
+from record_kit import make_recorder
 
 from aerial_runtime import capture as capture_module
 from aerial_runtime import reader as reader_module
+from aerial_runtime.health import HealthMonitor
 
 
 @pytest.fixture
@@ -103,3 +106,21 @@ def listen():
         yield connect
         for subscriber in subscribers:
             subscriber.close()
+
+
+@pytest.fixture
+def monitor():
+    """What a flight tells of itself."""
+    return HealthMonitor("cam0")
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where the recording goes."""
+    return tmp_path / "flight.mcap"
+
+
+@pytest.fixture
+def recorder_of(path, monitor):
+    """Make a recorder, by its options."""
+    return partial(make_recorder, path, monitor)

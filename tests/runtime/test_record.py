@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import time
-from functools import partial
 
 import cv2
 import msgspec
@@ -21,7 +20,6 @@ from record_kit import (
     count_on_disk,
     fly,
     frame,
-    make_recorder,
     pictures,
     read,
     wait_until,
@@ -29,25 +27,9 @@ from record_kit import (
 
 from aerial_runtime import record
 from aerial_runtime.contract import Detections
-from aerial_runtime.health import HealthMonitor
 from aerial_runtime.record import Recorder, RecordOptions
 from aerial_runtime.record_file import Recording
 from aerial_runtime.record_messages import ANNOTATIONS, CAMERA, DETECTIONS, EVENTS, HEALTH
-
-
-@pytest.fixture
-def monitor():
-    return HealthMonitor("cam0")
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "flight.mcap"
-
-
-@pytest.fixture
-def recorder_of(path, monitor):
-    return partial(make_recorder, path, monitor)
 
 
 def test_a_flight_stands_in_the_file_as_other_readers_read_it(path, monitor, recorder_of):

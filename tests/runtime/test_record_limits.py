@@ -6,33 +6,16 @@ import errno
 import os
 import threading
 import time
-from functools import partial
 
 import numpy as np
 import pytest
 from mcap.reader import make_reader
-from record_kit import ABOUT, RNG, TARGET, fly, frame, make_recorder, pictures, read, wait_until
+from record_kit import ABOUT, RNG, TARGET, fly, frame, pictures, read, wait_until
 
 from aerial_runtime import record
 from aerial_runtime.errors import ResourceError, UsageError
-from aerial_runtime.health import HealthMonitor
 from aerial_runtime.record import Recorder, RecordOptions
 from aerial_runtime.record_messages import ANNOTATIONS, CAMERA, DETECTIONS, EVENTS, HEALTH
-
-
-@pytest.fixture
-def monitor():
-    return HealthMonitor("cam0")
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "flight.mcap"
-
-
-@pytest.fixture
-def recorder_of(path, monitor):
-    return partial(make_recorder, path, monitor)
 
 
 class Disk:
